@@ -1,1 +1,6 @@
-//! x
+//! switchlet.
+
+pub mod fib;
+pub mod net;
+pub mod rib;
+pub mod vty;
