@@ -1,6 +1,6 @@
 //! switchlet.
 
-pub mod fib;
+pub mod change;
+pub mod health;
+pub mod intent;
 pub mod net;
-pub mod rib;
-pub mod vty;

@@ -87,9 +87,7 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let net: IpNet = match text.parse() {
             Ok(net) => net,
-            Err(_) => {
-                IpNet::from(text.parse::<IpAddr>().map_err(|_| PrefixError::Syntax(text.to_owned()))?)
-            }
+            Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| PrefixError::Syntax(text.to_owned()))?),
         };
         if net.addr() != net.network() {
             return Err(PrefixError::HostBits(text.to_owned(), Self(net.trunc())));
@@ -116,12 +114,12 @@ impl<'de> Deserialize<'de> for Prefix {
 /// `None` if the families differ or the range is reversed.
 pub fn cidr_cover(first: IpAddr, last: IpAddr) -> Option<Vec<Prefix>> {
     match (first, last) {
-        (IpAddr::V4(a), IpAddr::V4(b)) if a <= b => Some(
-            ipnet::Ipv4Subnets::new(a, b, 0).map(|net: Ipv4Net| Prefix(IpNet::V4(net))).collect(),
-        ),
-        (IpAddr::V6(a), IpAddr::V6(b)) if a <= b => Some(
-            ipnet::Ipv6Subnets::new(a, b, 0).map(|net: Ipv6Net| Prefix(IpNet::V6(net))).collect(),
-        ),
+        (IpAddr::V4(a), IpAddr::V4(b)) if a <= b => {
+            Some(ipnet::Ipv4Subnets::new(a, b, 0).map(|net: Ipv4Net| Prefix(IpNet::V4(net))).collect())
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) if a <= b => {
+            Some(ipnet::Ipv6Subnets::new(a, b, 0).map(|net: Ipv6Net| Prefix(IpNet::V6(net))).collect())
+        }
         _ => None,
     }
 }
@@ -177,8 +175,7 @@ impl NextHop {
     pub fn is_met_by(&self, observed: &NextHop) -> bool {
         match self.address {
             Some(address) if is_link_local(address) => {
-                observed.address == Some(address)
-                    && (self.device.is_none() || observed.device == self.device)
+                observed.address == Some(address) && (self.device.is_none() || observed.device == self.device)
             }
             Some(address) => observed.address == Some(address),
             None => observed.device == self.device,
@@ -321,8 +318,12 @@ pub struct Route {
 impl Route {
     /// The next-hops that forward, neither dead nor without carrier, in canonical form and without repeats.
     pub fn live(&self) -> Vec<NextHop> {
-        let mut live: Vec<NextHop> =
-            self.hops.iter().filter(|hop| hop.state == HopState::Live).map(|hop| hop.next_hop.canonical()).collect();
+        let mut live: Vec<NextHop> = self
+            .hops
+            .iter()
+            .filter(|hop| hop.state == HopState::Live)
+            .map(|hop| hop.next_hop.canonical())
+            .collect();
         live.sort();
         live.dedup();
         live

@@ -1,0 +1,3 @@
+//! What differs between NOSes and needs thought: the running text as a tree, its canonical form, the difference.
+
+pub mod frr;

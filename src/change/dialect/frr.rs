@@ -1,0 +1,441 @@
+//! FRR's configuration language, as far as we write it.
+//!
+//! A text is a tree by indentation. *Ours* is what carries our name: prefix-lists, route-maps, BFD profiles and
+//! peer-groups that begin with `SWITCHLET-`, and the neighbours in such a peer-group. Beside that there is a closed
+//! list of globals that we set if absent. Everything else belongs to somebody else and is never touched.
+//!
+//! The difference between two texts becomes commands, adds before deletes; a changed single-valued line is only
+//! written over, because deleting it first would interrupt what it serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::diff::{OwnerPlan, Refusal};
+
+mod startup;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use startup::splice;
+
+/// All names of ours begin with this.
+pub const NAME_PREFIX: &str = "SWITCHLET-";
+
+/// The owner's name of FRR's text.
+pub const OWNER: &str = "frr";
+
+/// One configuration line with the blocks around it, outermost first.
+type Path = Vec<String>;
+
+/// What the planner knows besides the two texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The text that was confirmed last: its globals were set by us.
+    pub confirmed: Option<&'a str>,
+    /// Running lines of globals that may be overwritten.
+    pub adopt: &'a [String],
+}
+
+/// The difference between what runs and what is wanted; `None` if there is none.
+pub fn plan(running: &str, candidate: &str, known: Known<'_>) -> Result<Option<OwnerPlan>, Refusal> {
+    let running = tree::flatten(running);
+    let wanted = telling(tree::flatten(candidate));
+    let wanted_members = members(&wanted);
+    for path in &wanted {
+        if !is_ours(path, &wanted_members) && !is_global(path) {
+            return Err(Refusal::ForeignLine { line: show(path) });
+        }
+    }
+    check_globals(&running, &wanted, known)?;
+    let ours = own(&telling(running.clone()));
+    Ok(difference(&ours, &running, &wanted))
+}
+
+/// The plan that brings our part of `now` back to what it was in `before`, globals that were absent included.
+pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
+    let (now, before) = (tree::flatten(now), tree::flatten(before));
+    let restored = |paths: &[Path]| -> Vec<Path> {
+        let members = members(paths);
+        telling(paths.to_vec())
+            .into_iter()
+            .filter(|path| {
+                is_ours(path, &members)
+                    || (is_global(path) && !path[path.len() - 1].starts_with("router bgp "))
+            })
+            .collect()
+    };
+    let wanted = restored(&before);
+    let mut plan = difference(&restored(&now), &now, &wanted).unwrap_or_default();
+    // An instance that was not there before is ours to take away.
+    for path in now
+        .iter()
+        .filter(|path| path.len() == 1 && path[0].starts_with("router bgp ") && !before.contains(path))
+    {
+        plan.remove.push(show(path));
+        plan.commands.push(format!("no {}", path[0]));
+    }
+    (!plan.commands.is_empty()).then_some(plan)
+}
+
+/// Our lines of a text, for showing and comparing: one line each, with context.
+pub fn own_lines(text: &str) -> Vec<String> {
+    own(&telling(tree::flatten(text))).iter().map(show).collect()
+}
+
+fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerPlan> {
+    let has: BTreeSet<&Path> = running.iter().collect();
+    let want: BTreeSet<&Path> = wanted.iter().collect();
+    let kept_slots: BTreeSet<(&[String], String)> =
+        wanted.iter().filter_map(|path| slot(path).map(|slot| (context(path), slot))).collect();
+    let add: Vec<&Path> = wanted.iter().filter(|path| !has.contains(path)).collect();
+    let remove: Vec<&Path> = ours
+        .iter()
+        .filter(|path| !want.contains(path))
+        .filter(|path| slot(path).is_none_or(|slot| !kept_slots.contains(&(context(path), slot))))
+        .collect();
+    if add.is_empty() && remove.is_empty() {
+        return None;
+    }
+    // A line that is written over is shown as removed too: a person wants to see what it was.
+    let overwritten = ours.iter().filter(|path| {
+        !want.contains(path) && slot(path).is_some_and(|slot| kept_slots.contains(&(context(path), slot)))
+    });
+    Some(OwnerPlan {
+        add: add.iter().map(|path| show(path)).collect(),
+        remove: remove.iter().copied().chain(overwritten).map(show).collect(),
+        commands: commands(&add, &remove, &wanted_blocks(wanted)),
+    })
+}
+
+/// The blocks (paths that are a context of another line) that will remain.
+fn wanted_blocks(wanted: &[Path]) -> BTreeSet<Path> {
+    wanted.iter().flat_map(|path| (1..=path.len()).map(|depth| path[..depth].to_vec())).collect()
+}
+
+fn commands(add: &[&Path], remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<String> {
+    let mut writer = Writer::default();
+    for stage in [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member] {
+        for path in add.iter().filter(|path| stage_of(path) == stage) {
+            writer.write(context(path), &path[path.len() - 1], is_block(path));
+        }
+        writer.leave();
+    }
+    let removals = collapse(remove, remaining);
+    for stage in [Stage::Member, Stage::Group, Stage::Policy, Stage::Profile, Stage::Filter, Stage::Global] {
+        for path in removals.iter().filter(|path| stage_of(path) == stage) {
+            writer.write(context(path), &negation(path), false);
+        }
+        writer.leave();
+    }
+    writer.lines
+}
+
+/// The order in which lines become effective without letting anything unfiltered in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Global,
+    Filter,
+    Profile,
+    Policy,
+    /// The instance, its globals, and the peer-group with its policy: before any member exists.
+    Group,
+    Member,
+}
+
+fn stage_of(path: &[String]) -> Stage {
+    let top = path[0].as_str();
+    if top.starts_with("ip prefix-list ") || top.starts_with("ipv6 prefix-list ") || top.starts_with("bgp ") {
+        Stage::Filter
+    } else if top == "bfd" {
+        Stage::Profile
+    } else if top.starts_with("route-map ") {
+        Stage::Policy
+    } else if top.starts_with("router bgp ") {
+        let line = path[path.len() - 1].as_str();
+        match neighbor(line) {
+            Some(name) if !name.starts_with(NAME_PREFIX) => Stage::Member,
+            _ if line.starts_with("bgp listen range ") => Stage::Member,
+            _ => Stage::Group,
+        }
+    } else {
+        Stage::Global
+    }
+}
+
+/// Writes lines into their contexts, entering and leaving blocks as needed.
+#[derive(Default)]
+struct Writer {
+    lines: Vec<String>,
+    open: Path,
+}
+
+impl Writer {
+    fn write(&mut self, context: &[String], line: &str, opens: bool) {
+        let common = self.open.iter().zip(context).take_while(|(a, b)| a == b).count();
+        self.close_to(common);
+        for block in &context[common..] {
+            self.lines.push(format!("{}{block}", " ".repeat(self.open.len())));
+            self.open.push(block.clone());
+        }
+        self.lines.push(format!("{}{line}", " ".repeat(self.open.len())));
+        if opens {
+            self.open.push(line.to_owned());
+        }
+    }
+
+    fn close_to(&mut self, depth: usize) {
+        while self.open.len() > depth {
+            let block = self.open.pop().unwrap_or_default();
+            let word = if block.starts_with("address-family ") { "exit-address-family" } else { "exit" };
+            self.lines.push(format!("{}{word}", " ".repeat(self.open.len())));
+        }
+    }
+
+    fn leave(&mut self) {
+        self.close_to(0);
+    }
+}
+
+/// Replaces the removal of all of a thing's lines by the removal of the thing.
+fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<Path> {
+    let kept: BTreeSet<(&str, &str)> = remaining
+        .iter()
+        .filter_map(|path| neighbor(&path[path.len() - 1]).map(|name| (path[0].as_str(), name)))
+        .collect();
+    let all_members = members(&remove.iter().map(|path| (*path).clone()).collect::<Vec<_>>());
+    let mut result: Vec<Path> = Vec::new();
+    let mut seen: BTreeSet<Path> = BTreeSet::new();
+    let mut push = |path: Path| {
+        if seen.insert(path.clone()) {
+            result.push(path);
+        }
+    };
+    for path in remove {
+        // A block that goes takes its lines along.
+        if let Some(depth) = (1..path.len()).find(|depth| {
+            let block = &path[..*depth];
+            is_named_block(&block[block.len() - 1]) && !remaining.contains(block)
+        }) {
+            push(path[..depth].to_vec());
+            continue;
+        }
+        let line = &path[path.len() - 1];
+        if let Some(name) = neighbor(line)
+            && path[0].starts_with("router bgp ")
+        {
+            let gone = !kept.contains(&(path[0].as_str(), name));
+            if gone && name.starts_with(NAME_PREFIX) {
+                push(vec![path[0].clone(), format!("neighbor {name} peer-group")]);
+                continue;
+            }
+            if gone && all_members.contains(name) {
+                let whole = remove
+                    .iter()
+                    .map(|path| &path[path.len() - 1])
+                    .find(|line| line.starts_with(&format!("neighbor {name} interface ")))
+                    .cloned()
+                    .unwrap_or_else(|| format!("neighbor {name}"));
+                push(vec![path[0].clone(), whole]);
+                continue;
+            }
+        }
+        push((*path).clone());
+    }
+    result
+}
+
+fn is_named_block(line: &str) -> bool {
+    line.starts_with("route-map ") || line.starts_with("profile ")
+}
+
+fn is_block(path: &[String]) -> bool {
+    let line = path[path.len() - 1].as_str();
+    ["router bgp ", "route-map ", "profile ", "address-family "].iter().any(|opener| line.starts_with(opener))
+        || line == "bfd"
+}
+
+fn negation(path: &[String]) -> String {
+    let line = &path[path.len() - 1];
+    if let Some(value) = default_of(path) {
+        return value;
+    }
+    match line.strip_prefix("no ") {
+        Some(positive) => positive.to_owned(),
+        None => format!("no {line}"),
+    }
+}
+
+/// A BFD profile hides values that equal FRR's defaults (`bfdd/bfd.h`), so they never count as a difference, and
+/// going back to one means writing it.
+const PROFILE_DEFAULTS: [(&str, &str); 3] =
+    [("detect-multiplier", "3"), ("receive-interval", "300"), ("transmit-interval", "300")];
+
+fn default_of(path: &[String]) -> Option<String> {
+    let in_profile = path.len() == 3 && path[0] == "bfd" && path[1].starts_with("profile ");
+    let word = path[path.len() - 1].split(' ').next().unwrap_or_default();
+    let (_, value) = PROFILE_DEFAULTS.iter().find(|(name, _)| in_profile && *name == word)?;
+    Some(format!("{word} {value}"))
+}
+
+/// The lines that say something: neither a hidden default nor a mere container, which may belong to anybody.
+fn telling(paths: Vec<Path>) -> Vec<Path> {
+    paths
+        .into_iter()
+        .filter(|path| default_of(path).as_ref() != path.last())
+        .filter(|path| path.last().is_none_or(|line| line != "bfd" && !line.starts_with("address-family ")))
+        .collect()
+}
+
+fn context(path: &[String]) -> &[String] {
+    &path[..path.len() - 1]
+}
+
+fn show(path: &Path) -> String {
+    path.join(" / ")
+}
+
+/// `X` of `neighbor X …`.
+fn neighbor(line: &str) -> Option<&str> {
+    line.strip_prefix("no ").unwrap_or(line).strip_prefix("neighbor ")?.split(' ').next()
+}
+
+/// The neighbours in a peer-group of ours.
+fn members(paths: &[Path]) -> BTreeSet<String> {
+    paths
+        .iter()
+        .filter(|path| path[0].starts_with("router bgp "))
+        .filter_map(|path| {
+            let line = &path[path.len() - 1];
+            let name = neighbor(line)?;
+            let group = line.split(' ').skip_while(|word| *word != "peer-group").nth(1)?;
+            (group.starts_with(NAME_PREFIX) && !name.starts_with(NAME_PREFIX)).then(|| name.to_owned())
+        })
+        .collect()
+}
+
+fn own(paths: &[Path]) -> Vec<Path> {
+    let members = members(paths);
+    paths.iter().filter(|path| is_ours(path, &members)).cloned().collect()
+}
+
+fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
+    let top = path[0].as_str();
+    let line = path[path.len() - 1].as_str();
+    let word = |text: &str, index: usize| {
+        text.split(' ').nth(index).is_some_and(|name| name.starts_with(NAME_PREFIX))
+    };
+    if top.starts_with("ip prefix-list ") || top.starts_with("ipv6 prefix-list ") {
+        return word(top, 2);
+    }
+    if top.starts_with("route-map ") {
+        return word(top, 1);
+    }
+    if top == "bfd" {
+        return path.len() > 1 && word(&path[1], 1);
+    }
+    if top.starts_with("router bgp ") {
+        if path.len() == 2 && line.starts_with("bgp listen range ") {
+            return line.rsplit(' ').next().is_some_and(|group| group.starts_with(NAME_PREFIX));
+        }
+        return neighbor(line).is_some_and(|name| name.starts_with(NAME_PREFIX) || members.contains(name));
+    }
+    false
+}
+
+/// The closed list of globals: set if absent, refused if another value runs.
+fn is_global(path: &[String]) -> bool {
+    let line = path[path.len() - 1].as_str();
+    match path.len() {
+        1 => line.starts_with("router bgp ") || line == "zebra nexthop proto only",
+        2 if path[0].starts_with("router bgp ") => {
+            line.starts_with("bgp router-id ")
+                || line.starts_with("bgp bestpath as-path multipath-relax")
+                || line.starts_with("bgp listen limit ")
+        }
+        3 if path[1].starts_with("address-family ") => line.starts_with("maximum-paths "),
+        _ => false,
+    }
+}
+
+fn check_globals(running: &[Path], wanted: &[Path], known: Known<'_>) -> Result<(), Refusal> {
+    let confirmed: BTreeSet<Path> =
+        known.confirmed.map(tree::flatten).unwrap_or_default().into_iter().collect();
+    for path in wanted.iter().filter(|path| is_global(path)) {
+        let Some(wanted_slot) = slot(path) else { continue };
+        // Another AS is another instance: its lines would land in the wrong one.
+        let instance = wanted_slot == "router bgp";
+        let found = running.iter().find(|other| {
+            *other != path
+                && context(other) == context(path)
+                && slot(other).as_deref() == Some(wanted_slot.as_str())
+        });
+        if let Some(found) = found
+            && (instance || !confirmed.contains(found))
+            && !known
+                .adopt
+                .iter()
+                .any(|line| !instance && (*line == show(found) || *line == found[found.len() - 1]))
+        {
+            return Err(Refusal::GlobalConflict { wanted: show(path), found: show(found) });
+        }
+    }
+    Ok(())
+}
+
+/// Lines of which only one can stand in a context: writing the new one replaces the old one.
+fn slot(path: &[String]) -> Option<String> {
+    let line = path[path.len() - 1].as_str();
+    let words: Vec<&str> = line.split(' ').collect();
+    let first = |count: usize| Some(words[..count.min(words.len())].join(" "));
+    match words.as_slice() {
+        ["ip" | "ipv6", "prefix-list", _, "seq", _, ..] => first(5),
+        ["router", "bgp", _, "vrf" | "view", _] => Some(format!("router bgp {}", words[4])),
+        ["router", "bgp", ..] => Some("router bgp".to_owned()),
+        ["bgp", "router-id", ..] | ["bgp", "listen", "limit", ..] => first(2),
+        ["maximum-paths", "ibgp", ..] => first(2),
+        ["maximum-paths", ..] => first(1),
+        ["neighbor", _, "timers", "connect", ..] => first(4),
+        ["neighbor", _, "bfd", "profile", ..] => first(4),
+        ["neighbor", _, "route-map" | "prefix-list" | "filter-list", _, direction] => {
+            Some(format!("{} {direction}", words[..3].join(" ")))
+        }
+        [
+            "neighbor",
+            _,
+            "remote-as"
+            | "timers"
+            | "password"
+            | "description"
+            | "ebgp-multihop"
+            | "update-source"
+            | "maximum-prefix"
+            | "local-as"
+            | "weight"
+            | "advertisement-interval",
+            ..,
+        ] => first(3),
+        [
+            "detect-multiplier" | "transmit-interval" | "receive-interval" | "minimum-ttl" | "echo-interval",
+            ..,
+        ] => first(1),
+        ["match", ..] if path[0].starts_with("route-map ") => first(3),
+        ["set", ..] if path[0].starts_with("route-map ") => first(2),
+        _ => None,
+    }
+}
+
+/// The neighbours of ours in a text, by the peer's address or interface.
+pub fn neighbors(text: &str) -> BTreeMap<String, Vec<String>> {
+    let paths = tree::flatten(text);
+    members(&paths)
+        .into_iter()
+        .map(|name| {
+            let lines = paths
+                .iter()
+                .filter(|path| neighbor(&path[path.len() - 1]) == Some(name.as_str()))
+                .map(show)
+                .collect();
+            (name, lines)
+        })
+        .collect()
+}

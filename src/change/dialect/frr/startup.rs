@@ -1,0 +1,119 @@
+//! The startup text: the file's own lines with our part replaced.
+//!
+//! The file is the operator's as much as ours, so it is edited, not regenerated: foreign lines and comments keep their
+//! order and their spelling.
+
+use std::collections::BTreeSet;
+
+use super::{Path, context, is_block, is_global, is_ours, members, slot, stage_of, tree};
+use super::{Stage, Writer};
+
+/// Our part stands between these comments. FRR drops them when it writes the file itself; then our lines are found
+/// by their names.
+const BEGIN: &str = "! switchlet: begin (generated; edits are lost)";
+const END: &str = "! switchlet: end";
+
+/// `file` with our lines replaced by those of `candidate`.
+pub fn splice(file: &str, candidate: &str) -> String {
+    let wanted = super::telling(tree::flatten(candidate));
+    let mut owners: BTreeSet<String> = members(&tree::flatten(file));
+    owners.extend(members(&wanted));
+    let globals: BTreeSet<(Path, String)> = wanted
+        .iter()
+        .filter(|path| is_global(path) && !is_block(path))
+        .filter_map(|path| slot_or_line(path).map(|slot| (context(path).to_vec(), slot)))
+        .collect();
+
+    let mut kept: Vec<String> = Vec::new();
+    let mut open: Vec<(usize, String)> = Vec::new();
+    let mut dropped_block: Option<usize> = None;
+    let mut between = false;
+    for raw in file.lines() {
+        if between || raw == BEGIN {
+            between = raw != END;
+            continue;
+        }
+        let line = raw.split_whitespace().collect::<Vec<_>>().join(" ");
+        let indent = raw.len() - raw.trim_start().len();
+        let closes = matches!(line.as_str(), "exit" | "exit-address-family" | "exit-vrf");
+        if let Some(depth) = dropped_block {
+            // The block's lines and its closer go with it.
+            if indent > depth {
+                continue;
+            }
+            dropped_block = None;
+            if closes && indent == depth {
+                continue;
+            }
+        }
+        if line == "end" {
+            continue;
+        }
+        if line.is_empty() || line.starts_with('!') || line.starts_with('#') || closes {
+            kept.push(raw.to_owned());
+            continue;
+        }
+        while open.last().is_some_and(|(depth, _)| *depth >= indent) {
+            open.pop();
+        }
+        let mut path: Path = open.iter().map(|(_, block)| block.clone()).collect();
+        path.push(line.clone());
+        open.push((indent, line.clone()));
+        let shared = line == "bfd" || line.starts_with("address-family ");
+        let replaced =
+            slot_or_line(&path).is_some_and(|slot| globals.contains(&(context(&path).to_vec(), slot)));
+        if !shared && (is_ours(&path, &owners) || (replaced && !is_block(&path))) {
+            if is_block(&path) {
+                dropped_block = Some(indent);
+            }
+            continue;
+        }
+        kept.push(raw.to_owned());
+    }
+    let mut text = tidy(&kept);
+    text.push_str(&ours(&wanted));
+    text
+}
+
+fn slot_or_line(path: &Path) -> Option<String> {
+    slot(path).or_else(|| path.last().cloned())
+}
+
+/// Our part as a text of its own. FRR merges blocks that are opened twice, so it need not be woven in.
+fn ours(wanted: &[Path]) -> String {
+    let mut writer = Writer::default();
+    for stage in [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member] {
+        for path in wanted.iter().filter(|path| stage_of(path) == stage) {
+            let depth = path.len() - 1;
+            // A block that is already open is not opened again.
+            if is_block(path)
+                && writer.open.get(depth) == path.last()
+                && writer.open[..depth] == path[..depth]
+            {
+                continue;
+            }
+            writer.write(context(path), &path[depth], is_block(path));
+        }
+        writer.leave();
+    }
+    format!("{BEGIN}\n{}\n{END}\n", writer.lines.join("\n"))
+}
+
+/// Drops runs of separators that removed blocks leave behind, and empty blocks' remains.
+fn tidy(lines: &[String]) -> String {
+    let mut text = String::new();
+    let mut separators = 0;
+    for line in lines {
+        if line.trim() == "!" || line.trim().is_empty() {
+            separators += 1;
+            if separators > 1 {
+                continue;
+            }
+        } else {
+            separators = 0;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,226 @@
+use super::*;
+
+/// What a shared router says: an operator's uplink, filters and VRF beside our part.
+const FOREIGN: &str = "\
+frr version 8.4.4
+frr defaults datacenter
+hostname leaf1
+!
+ip prefix-list UPLINK seq 5 permit 10.0.0.0/8 le 24
+!
+route-map UPLINK permit 10
+ match ip address prefix-list UPLINK
+exit
+!
+router bgp 65001
+ neighbor 10.0.12.1 remote-as 65100
+ neighbor 10.0.12.1 description spine
+ !
+ address-family ipv4 unicast
+  network 10.1.0.0/16
+  neighbor 10.0.12.1 route-map UPLINK out
+ exit-address-family
+exit
+!
+bfd
+ profile operator
+  detect-multiplier 5
+ exit
+ !
+exit
+!
+end
+";
+
+const OURS: &str = "\
+zebra nexthop proto only
+!
+ip prefix-list SWITCHLET-VIPS-V4 seq 10 permit 203.0.113.0/24 ge 32
+!
+route-map SWITCHLET-FROM-SPEAKERS permit 10
+ match ip address prefix-list SWITCHLET-VIPS-V4
+exit
+!
+route-map SWITCHLET-TO-SPEAKERS deny 10
+exit
+!
+bfd
+ profile SWITCHLET-SPEAKERS
+  detect-multiplier 3
+  transmit-interval 400
+ exit
+exit
+!
+router bgp 65001
+ bgp bestpath as-path multipath-relax
+ neighbor SWITCHLET-SPEAKERS peer-group
+ neighbor SWITCHLET-SPEAKERS remote-as external
+ neighbor SWITCHLET-SPEAKERS timers 3 9
+ neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS
+ neighbor swp7 interface peer-group SWITCHLET-SPEAKERS
+ !
+ address-family ipv4 unicast
+  neighbor SWITCHLET-SPEAKERS route-map SWITCHLET-FROM-SPEAKERS in
+  maximum-paths 64
+ exit-address-family
+exit
+";
+
+fn planned(running: &str, candidate: &str) -> OwnerPlan {
+    plan(running, candidate, Known::default()).unwrap().unwrap()
+}
+
+/// The running text after `candidate` was applied beside the foreign part.
+fn both() -> String {
+    splice(FOREIGN, OURS)
+}
+
+#[test]
+fn nothing_to_do_is_nothing_to_send() {
+    assert_eq!(plan(&both(), OURS, Known::default()).unwrap(), None);
+}
+
+#[test]
+fn filters_come_before_groups_and_members_last() {
+    let plan = planned(FOREIGN, OURS);
+    let at = |line: &str| {
+        plan.commands
+            .iter()
+            .position(|command| command.trim() == line)
+            .unwrap_or_else(|| panic!("{line}: {plan:#?}"))
+    };
+    assert!(
+        at("ip prefix-list SWITCHLET-VIPS-V4 seq 10 permit 203.0.113.0/24 ge 32")
+            < at("route-map SWITCHLET-FROM-SPEAKERS permit 10")
+    );
+    assert!(
+        at("neighbor SWITCHLET-SPEAKERS route-map SWITCHLET-FROM-SPEAKERS in")
+            < at("neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS")
+    );
+    assert!(plan.remove.is_empty());
+    assert!(!plan.commands.iter().any(|command| command.contains("UPLINK")
+        || command.contains("10.0.12.1")
+        || command.trim_start().starts_with("no ")));
+}
+
+#[test]
+fn a_changed_value_is_written_over_and_not_deleted() {
+    let plan = planned(&both(), &OURS.replace("timers 3 9", "timers 5 15"));
+    assert_eq!(plan.commands, ["router bgp 65001", " neighbor SWITCHLET-SPEAKERS timers 5 15", "exit"]);
+    assert_eq!(plan.add, ["router bgp 65001 / neighbor SWITCHLET-SPEAKERS timers 5 15"]);
+    assert_eq!(plan.remove, ["router bgp 65001 / neighbor SWITCHLET-SPEAKERS timers 3 9"]);
+}
+
+#[test]
+fn a_default_of_a_profile_is_never_a_difference_and_is_restored_by_writing_it() {
+    let plan = planned(&both(), &OURS.replace("transmit-interval 400", "transmit-interval 300"));
+    assert_eq!(
+        plan.commands,
+        ["bfd", " profile SWITCHLET-SPEAKERS", "  transmit-interval 300", " exit", "exit"]
+    );
+}
+
+#[test]
+fn a_neighbour_goes_as_a_whole() {
+    let gone = OURS
+        .replace(" neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS\n", "")
+        .replace(" neighbor swp7 interface peer-group SWITCHLET-SPEAKERS\n", "");
+    let running = both().replace(
+        "  neighbor SWITCHLET-SPEAKERS route-map",
+        "  neighbor 192.168.1.11 weight 5\n  neighbor SWITCHLET-SPEAKERS route-map",
+    );
+    let plan = planned(&running, &gone);
+    assert_eq!(
+        plan.commands,
+        [
+            "router bgp 65001",
+            " no neighbor 192.168.1.11",
+            " no neighbor swp7 interface peer-group SWITCHLET-SPEAKERS",
+            "exit"
+        ]
+    );
+}
+
+#[test]
+fn adds_come_before_deletes() {
+    let renumbered = OURS.replace("seq 10 permit 203.0.113.0/24 ge 32", "seq 20 permit 203.0.114.0/24 ge 32");
+    let plan = planned(&both(), &renumbered);
+    assert_eq!(
+        plan.commands,
+        [
+            "ip prefix-list SWITCHLET-VIPS-V4 seq 20 permit 203.0.114.0/24 ge 32",
+            "no ip prefix-list SWITCHLET-VIPS-V4 seq 10 permit 203.0.113.0/24 ge 32"
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_ours_by_name_is_refused() {
+    for (context, line) in [
+        ("", "ip route 0.0.0.0/0 10.0.0.1"),
+        ("", "ip prefix-list UPLINK seq 5 permit 0.0.0.0/0 le 32"),
+        ("router bgp 65001 / ", "neighbor 10.0.12.1 shutdown"),
+        ("router bgp 65001 / ", "no bgp ebgp-requires-policy"),
+    ] {
+        let text = if context.is_empty() {
+            format!("{OURS}{line}\n")
+        } else {
+            format!("{OURS}router bgp 65001\n {line}\nexit\n")
+        };
+        let refusal = plan(FOREIGN, &text, Known::default()).unwrap_err();
+        assert_eq!(refusal, Refusal::ForeignLine { line: format!("{context}{line}") });
+    }
+}
+
+#[test]
+fn a_global_of_somebody_else_is_a_conflict_unless_adopted_or_set_by_us() {
+    let wanted = OURS.replace(" bgp bestpath", " bgp router-id 10.0.0.1\n bgp bestpath");
+    let running = both().replace(" bgp bestpath", " bgp router-id 10.9.9.9\n bgp bestpath");
+    let refusal = plan(&running, &wanted, Known::default()).unwrap_err();
+    assert_eq!(refusal.reason(), "GlobalConflict");
+    let adopt = ["bgp router-id 10.9.9.9".to_owned()];
+    assert!(plan(&running, &wanted, Known { adopt: &adopt, confirmed: None }).unwrap().is_some());
+    let confirmed = wanted.replace("10.0.0.1", "10.9.9.9");
+    assert!(plan(&running, &wanted, Known { adopt: &[], confirmed: Some(&confirmed) }).unwrap().is_some());
+    let other_as = OURS.replace("router bgp 65001", "router bgp 65002");
+    let adopt = ["router bgp 65001".to_owned()];
+    let refusal = plan(&running, &other_as, Known { adopt: &adopt, confirmed: Some(OURS) }).unwrap_err();
+    assert_eq!(refusal.reason(), "GlobalConflict", "an AS is never adopted");
+}
+
+#[test]
+fn undo_returns_to_the_text_before() {
+    let after = both();
+    let undo_plan = undo(&after, FOREIGN).unwrap();
+    assert!(
+        undo_plan.commands.iter().any(|command| command == "no zebra nexthop proto only"),
+        "{undo_plan:#?}"
+    );
+    assert!(
+        !undo_plan.commands.iter().any(|command| command.contains("no router bgp")),
+        "the instance was there before"
+    );
+    assert!(
+        !undo_plan.commands.iter().any(|command| command.contains("10.0.12.1") || command.contains("UPLINK"))
+    );
+    let empty = "frr defaults datacenter\n";
+    let undo_plan = undo(&after, empty).unwrap();
+    assert_eq!(undo_plan.commands.last().map(String::as_str), Some("no router bgp 65001"));
+    assert_eq!(undo(FOREIGN, FOREIGN), None);
+}
+
+#[test]
+fn the_startup_text_keeps_what_is_not_ours() {
+    let text = both();
+    for line in FOREIGN.lines().filter(|line| *line != "end" && *line != "!") {
+        assert!(text.contains(line), "{line} is lost:\n{text}");
+    }
+    assert_eq!(splice(&text, OURS), text, "writing it again changes nothing");
+    let smaller = OURS.replace(" neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS\n", "");
+    let text = splice(&text, &smaller);
+    assert!(!text.contains("192.168.1.11"), "{text}");
+    assert_eq!(plan(&text, &smaller, Known::default()).unwrap(), None);
+    for line in FOREIGN.lines().filter(|line| *line != "end" && *line != "!") {
+        assert!(text.contains(line), "{line} is lost");
+    }
+}

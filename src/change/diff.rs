@@ -1,0 +1,120 @@
+//! Texts of a switch by owner: candidate, running, and what stands between them.
+//!
+//! A switch may have several owners of text (FRR beside ifupdown2; SONiC beside its FRR), so all of these are maps
+//! by owner, applied in the order of the owners' names and undone in reverse.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::intent::snapshot;
+
+/// Who owns a text: `frr`, `ifupdown2`, `srlinux` …
+pub type Owner = String;
+
+/// The texts that we want to be live.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Candidate {
+    /// One text an owner, in the owner's canonical form.
+    pub texts: BTreeMap<Owner, String>,
+}
+
+impl Candidate {
+    /// First 12 hex digits of the SHA-256 over owners and texts. Secrets are placeholders in the text, so the hash
+    /// tells nothing about them.
+    pub fn hash(&self) -> String {
+        snapshot::digest(self.texts.iter().flat_map(|(owner, text)| [owner.as_bytes(), text.as_bytes()]))
+    }
+}
+
+/// The texts that are live, as the NOS gives them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Running {
+    /// One text an owner.
+    pub texts: BTreeMap<Owner, String>,
+}
+
+/// What to do with one owner's text.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OwnerPlan {
+    /// Wanted lines that do not run, each with its context: `router bgp 65001 / neighbor …`.
+    pub add: Vec<String>,
+    /// Our lines that run and are not wanted.
+    pub remove: Vec<String>,
+    /// The commands that get there, in order, adds before deletes.
+    pub commands: Vec<String>,
+}
+
+/// The difference between running and candidate, by owner. Owners with nothing to do are absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// What to do, in order of application.
+    pub owners: BTreeMap<Owner, OwnerPlan>,
+}
+
+impl Plan {
+    /// Running equals the candidate: there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+    }
+
+    /// First 12 hex digits of the SHA-256 over the difference; empty plans have none.
+    pub fn hash(&self) -> Option<String> {
+        (!self.is_empty()).then(|| {
+            snapshot::digest(self.owners.iter().flat_map(|(owner, plan)| {
+                let OwnerPlan { add, remove, commands: _ } = plan;
+                std::iter::once(owner.as_bytes())
+                    .chain(add.iter().map(String::as_bytes))
+                    .chain(std::iter::once(b"--".as_slice()))
+                    .chain(remove.iter().map(String::as_bytes))
+            }))
+        })
+    }
+
+    /// All changed lines with `+` or `-`, for people.
+    pub fn lines(&self) -> Vec<String> {
+        self.owners
+            .values()
+            .flat_map(|plan| {
+                let add = plan.add.iter().map(|line| format!("+ {line}"));
+                add.chain(plan.remove.iter().map(|line| format!("- {line}")))
+            })
+            .collect()
+    }
+}
+
+/// Why a candidate cannot be planned at all: the same text will not succeed by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A line is neither ours by name nor one of the globals that we may set.
+    #[error(
+        "`{line}` is not ours: its name does not begin with SWITCHLET- and it is not a global that switchlet sets"
+    )]
+    ForeignLine {
+        /// The line, with its context.
+        line: String,
+    },
+    /// A global runs with a value that we did not set.
+    #[error(
+        "`{wanted}` is wanted, but `{found}` runs and switchlet did not set it (list it in `adopt:` to overwrite it)"
+    )]
+    GlobalConflict {
+        /// The line that we would set.
+        wanted: String,
+        /// The line that runs.
+        found: String,
+    },
+    /// The text of this owner is missing, or a text has an owner that this NOS does not have.
+    #[error("no text for {0}")]
+    NoText(Owner),
+}
+
+impl Refusal {
+    /// CamelCase, for conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::ForeignLine { .. } | Self::NoText(_) => "CandidateRejected",
+            Self::GlobalConflict { .. } => "GlobalConflict",
+        }
+    }
+}

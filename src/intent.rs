@@ -1,0 +1,7 @@
+//! What should be: facts and settings in, expectation and candidate out. Pure.
+
+pub mod announce;
+pub mod nexthops;
+pub mod settings;
+pub mod snapshot;
+pub mod yaml;

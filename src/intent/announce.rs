@@ -1,0 +1,124 @@
+//! Which nodes announce a Service's address: the speaker's own rule.
+//!
+//! The rule is MetalLB's (`speaker/bgp_controller.go`), because it is what runs at the other end: an advertisement
+//! matches service and node; the node is not `NetworkUnavailable` and does not carry the exclude label; with
+//! policy Local it has an endpoint that counts, with policy Cluster there is such an endpoint anywhere. Cordon,
+//! taints and `Ready` do not matter. Advertisements are a value, so that MetalLB's own objects can supply them;
+//! without those, one plain advertisement stands for all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::health::ladder::Rung;
+use crate::intent::settings::LabelSelector;
+use crate::intent::snapshot::{NodeFacts, ServiceFacts, TrafficPolicy};
+use crate::net::{Family, Prefix};
+
+#[cfg(test)]
+mod tests;
+
+/// One way in which addresses are announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertisement {
+    /// Only these nodes; empty means all.
+    pub nodes: Vec<LabelSelector>,
+    /// Only these Services; empty means all.
+    pub services: Vec<LabelSelector>,
+    /// Length of the announced IPv4 prefix, 0–32.
+    pub length_v4: u8,
+    /// Length of the announced IPv6 prefix, 0–128.
+    pub length_v6: u8,
+}
+
+impl Advertisement {
+    /// Every node announces every Service's address itself.
+    pub fn plain() -> Self {
+        Self { nodes: Vec::new(), services: Vec::new(), length_v4: 32, length_v6: 128 }
+    }
+
+    fn prefix(&self, address: IpAddr) -> Prefix {
+        let length = match Family::of(address) {
+            Family::V4 => self.length_v4,
+            Family::V6 => self.length_v6,
+        };
+        Prefix::new(address, length).unwrap_or(Prefix::host(address))
+    }
+}
+
+/// Where a Service has endpoints that count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Nodes with at least one.
+    pub nodes: BTreeSet<String>,
+    /// At least one anywhere.
+    pub any: bool,
+}
+
+/// Who announces one prefix.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcers {
+    /// Names of the announcing nodes.
+    pub nodes: BTreeSet<String>,
+    /// Nodes that do not announce although an advertisement matches them, and why.
+    pub silent: BTreeMap<String, Rung>,
+}
+
+/// A candidate announcer: a Node, or a name in Git for which there is no Node object.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// The Node, if there is one.
+    pub facts: Option<&'a NodeFacts>,
+}
+
+/// The prefixes by which `service` is announced, and by whom, for one of its addresses.
+///
+/// A prefix with no announcing node is present as long as an advertisement matches the Service: it must be absent
+/// from the table, and `silent` says why.
+pub fn announcers(
+    service: &ServiceFacts,
+    address: IpAddr,
+    endpoints: &Endpoints,
+    candidates: &[Candidate<'_>],
+    advertisements: &[Advertisement],
+) -> BTreeMap<Prefix, Announcers> {
+    let mut result: BTreeMap<Prefix, Announcers> = BTreeMap::new();
+    for advertisement in advertisements {
+        if !matches(&advertisement.services, &service.labels) {
+            continue;
+        }
+        let announcers = result.entry(advertisement.prefix(address)).or_default();
+        for candidate in candidates {
+            let no_labels = BTreeMap::new();
+            let labels = candidate.facts.map_or(&no_labels, |facts| &facts.labels);
+            if !matches(&advertisement.nodes, labels) {
+                continue;
+            }
+            match silence(service.policy, candidate, endpoints) {
+                None => announcers.nodes.insert(candidate.name.to_owned()),
+                Some(why) => announcers.silent.insert(candidate.name.to_owned(), why).is_none(),
+            };
+        }
+    }
+    result
+}
+
+/// Why a matched node does not announce; in the speaker's order.
+fn silence(policy: TrafficPolicy, candidate: &Candidate<'_>, endpoints: &Endpoints) -> Option<Rung> {
+    if candidate.facts.is_some_and(|facts| facts.network_unavailable) {
+        return Some(Rung::NodeNetworkUnavailable);
+    }
+    if candidate.facts.is_some_and(NodeFacts::is_excluded) {
+        return Some(Rung::NodeExcluded);
+    }
+    let has_endpoint = match policy {
+        TrafficPolicy::Cluster => endpoints.any,
+        TrafficPolicy::Local => endpoints.nodes.contains(candidate.name),
+    };
+    (!has_endpoint).then_some(Rung::NoEndpoints)
+}
+
+fn matches(selectors: &[LabelSelector], labels: &BTreeMap<String, String>) -> bool {
+    selectors.is_empty() || selectors.iter().any(|selector| selector.selects(labels))
+}

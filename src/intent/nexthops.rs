@@ -1,0 +1,287 @@
+//! From facts and settings to the expected forwarding table of this switch.
+//!
+//! The expectation is per VIP, not per Service: Services that share an address contribute the union. What comes from
+//! the cluster never widens what Git allows: a VIP outside the pools and a node address outside the subnets are
+//! not taken, whatever the object says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::health::ladder::Rung;
+use crate::intent::announce::{self, Advertisement, Announcers, Candidate, Endpoints};
+use crate::intent::settings::{AddressSource, AddressType, SwitchSettings};
+use crate::intent::snapshot::{ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts};
+use crate::net::{Family, NextHop, Prefix};
+
+#[cfg(test)]
+mod tests;
+
+/// The nodes that may peer with this switch, and from where: the neighbours to configure.
+pub type Peers = BTreeMap<String, BTreeSet<NextHop>>;
+
+/// What one prefix should do on this switch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpectedVip {
+    /// The Services that own it.
+    pub services: BTreeSet<ObjectName>,
+    /// Expected next-hops and the nodes (or the remote switch) behind each. Empty: the prefix must be absent.
+    pub next_hops: BTreeMap<NextHop, BTreeSet<String>>,
+    /// Why it must be absent.
+    pub absent: Option<Rung>,
+    /// A node announces it but has no address of its family: nothing can be said.
+    pub no_family: bool,
+}
+
+/// The expected forwarding table, as far as it is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expectation {
+    /// Judged VIPs.
+    pub vips: BTreeMap<Prefix, ExpectedVip>,
+    /// Neighbours.
+    pub peers: Peers,
+    /// The node behind each peer's next-hop.
+    pub node_of: BTreeMap<NextHop, String>,
+    /// Inputs that were skipped.
+    pub issues: Vec<Issue>,
+}
+
+/// The expected forwarding table of the switch `me`. Input order never matters.
+pub fn expect(
+    me: &str,
+    settings: &SwitchSettings,
+    facts: &ClusterFacts,
+    advertisements: &[Advertisement],
+) -> Expectation {
+    let mut issues = facts.issues.clone();
+    let peers = peers(me, settings, facts, &mut issues);
+    let candidates = candidates(me, settings, facts);
+    let endpoints = endpoints(facts);
+    let none = Endpoints::default();
+
+    let mut merged: BTreeMap<Prefix, (BTreeSet<ObjectName>, Announcers)> = BTreeMap::new();
+    for service in facts.services.iter().filter(|service| is_of_class(settings, service)) {
+        for address in &service.addresses {
+            if let Some(issue) = not_ours(settings, service, *address) {
+                issues.push(issue);
+                continue;
+            }
+            let here = endpoints.get(&service.name).unwrap_or(&none);
+            for (prefix, by) in announce::announcers(service, *address, here, &candidates, advertisements) {
+                let (services, announcers) = merged.entry(prefix).or_default();
+                services.insert(service.name.clone());
+                announcers.nodes.extend(by.nodes);
+                announcers.silent.extend(by.silent);
+            }
+        }
+    }
+    let vips = merged
+        .into_iter()
+        .map(|(prefix, (services, announcers))| {
+            (prefix, expected_vip(settings, facts, &peers, prefix, services, &announcers))
+        })
+        .collect();
+    issues.sort();
+    issues.dedup();
+    let node_of =
+        peers.iter().flat_map(|(node, hops)| hops.iter().map(|hop| (hop.clone(), node.clone()))).collect();
+    Expectation { vips, peers, node_of, issues }
+}
+
+fn expected_vip(
+    settings: &SwitchSettings,
+    facts: &ClusterFacts,
+    peers: &Peers,
+    prefix: Prefix,
+    services: BTreeSet<ObjectName>,
+    announcers: &Announcers,
+) -> ExpectedVip {
+    let mut vip = ExpectedVip { services, ..ExpectedVip::default() };
+    let mut peered = false;
+    for node in &announcers.nodes {
+        for hop in peers.get(node).into_iter().flatten() {
+            peered = true;
+            // An unnumbered peer carries both families.
+            if hop.address.is_none_or(|address| {
+                Family::of(address) == prefix.family() || crate::net::is_link_local(address)
+            }) {
+                vip.next_hops.entry(hop.clone()).or_default().insert(node.clone());
+            }
+        }
+    }
+    if peered {
+        vip.no_family = vip.next_hops.is_empty();
+        return vip;
+    }
+    for remote in &settings.remote {
+        let leads_there = facts
+            .nodes
+            .iter()
+            .any(|node| announcers.nodes.contains(&node.name) && remote.nodes.selects(&node.labels));
+        if leads_there && Family::of(remote.next_hop) == prefix.family() {
+            vip.next_hops.entry(NextHop::via(remote.next_hop)).or_default().insert(remote.switch.clone());
+        }
+    }
+    if vip.next_hops.is_empty() {
+        vip.absent = Some(why_absent(peers, announcers));
+    }
+    vip
+}
+
+/// The rung of a prefix that nobody who peers here announces. A node taken out by hand explains more than one that
+/// has no endpoint, but only if it would announce otherwise; and the nodes that peer here come first.
+fn why_absent(peers: &Peers, announcers: &Announcers) -> Rung {
+    let of = |peering: bool| {
+        announcers
+            .silent
+            .iter()
+            .filter(move |(node, _)| peers.contains_key(*node) == peering)
+            .map(|(_, rung)| *rung)
+    };
+    for rungs in [of(true).collect::<BTreeSet<_>>(), of(false).collect()] {
+        for rung in [Rung::NodeNetworkUnavailable, Rung::NodeExcluded] {
+            if rungs.contains(&rung) && !rungs.contains(&Rung::NoEndpoints) {
+                return rung;
+            }
+        }
+    }
+    Rung::NoEndpoints
+}
+
+/// Services are judged by class: those asked for, or those without one.
+fn is_of_class(settings: &SwitchSettings, service: &ServiceFacts) -> bool {
+    let classes = &settings.vips.load_balancer_classes;
+    match &service.class {
+        None => classes.is_empty(),
+        Some(class) => classes.contains(class),
+    }
+}
+
+/// Addresses beyond what Git allows are neither expected nor rendered; said once per Service.
+fn not_ours(settings: &SwitchSettings, service: &ServiceFacts, address: IpAddr) -> Option<Issue> {
+    let prefix = Prefix::host(address);
+    let object = format!("Service {}", service.name);
+    if settings.is_protected(prefix) {
+        return Some(Issue::new(object, "NotOurs", format!("{address} lies in vips.protected")));
+    }
+    (!settings.in_pools(prefix))
+        .then(|| Issue::new(object, "NotOurs", format!("{address} is outside vips.pools")))
+}
+
+fn endpoints(facts: &ClusterFacts) -> BTreeMap<&ObjectName, Endpoints> {
+    let mut endpoints: BTreeMap<&ObjectName, Endpoints> = BTreeMap::new();
+    for slice in &facts.slices {
+        let entry = endpoints.entry(&slice.service).or_default();
+        entry.any |= slice.any;
+        entry.nodes.extend(slice.nodes.iter().cloned());
+    }
+    endpoints
+}
+
+/// A switch never announces unless Git lists it.
+fn may_announce(me: &str, settings: &SwitchSettings, facts: &ClusterFacts, node: &str) -> bool {
+    settings.listed_nodes().contains(node) || (node != me && !facts.switches.contains(node))
+}
+
+/// All nodes that could announce, here or behind a remote switch, and the listed names without a Node object.
+fn candidates<'a>(me: &str, settings: &'a SwitchSettings, facts: &'a ClusterFacts) -> Vec<Candidate<'a>> {
+    let mut candidates: Vec<Candidate<'a>> = facts
+        .nodes
+        .iter()
+        .filter(|node| may_announce(me, settings, facts, &node.name))
+        .map(|node| Candidate { name: &node.name, facts: Some(node) })
+        .collect();
+    let known: BTreeSet<&str> = candidates.iter().map(|candidate| candidate.name).collect();
+    candidates.extend(
+        settings
+            .listed_nodes()
+            .into_iter()
+            .filter(|name| !known.contains(name))
+            .map(|name| Candidate { name, facts: None }),
+    );
+    candidates
+}
+
+/// The neighbours: listed nodes, and selected nodes with an address inside the subnets.
+fn peers(me: &str, settings: &SwitchSettings, facts: &ClusterFacts, issues: &mut Vec<Issue>) -> Peers {
+    let nodes = &settings.peering.nodes;
+    let mut peers = Peers::new();
+    for listed in &nodes.listed {
+        peers.entry(listed.node.clone()).or_default().extend(listed.next_hop());
+    }
+    let mut taken: BTreeMap<NextHop, String> =
+        peers.iter().flat_map(|(node, hops)| hops.iter().map(|hop| (hop.clone(), node.clone()))).collect();
+    let mut selected: Vec<&NodeFacts> = facts
+        .nodes
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|node| nodes.selector.as_ref().is_some_and(|selector| selector.selects(&node.labels)))
+        .filter(|node| !peers.contains_key(&node.name) && may_announce(me, settings, facts, &node.name))
+        .collect();
+    selected.sort_by(|a, b| a.name.cmp(&b.name));
+    for node in selected {
+        let mut found = BTreeSet::new();
+        for address in addresses(settings, node, issues) {
+            let hop = NextHop::via(address);
+            if let Some(owner) = taken.get(&hop)
+                && *owner != node.name
+            {
+                issues.push(Issue::new(
+                    format!("Node {}", node.name),
+                    "DuplicateAddress",
+                    format!("{hop} is already the address of node {owner}"),
+                ));
+                continue;
+            }
+            taken.insert(hop.clone(), node.name.clone());
+            found.insert(hop);
+        }
+        if found.is_empty() {
+            issues.push(Issue::new(
+                format!("Node {}", node.name),
+                "NoPeerAddress",
+                "matches peering.nodes.selector but has no usable address inside peering.nodes.subnets",
+            ));
+        } else {
+            peers.insert(node.name.clone(), found);
+        }
+    }
+    peers
+}
+
+/// The addresses of a selected node that lie inside the subnets.
+fn addresses(settings: &SwitchSettings, node: &NodeFacts, issues: &mut Vec<Issue>) -> Vec<IpAddr> {
+    let object = || format!("Node {}", node.name);
+    match &settings.peering.nodes.address {
+        // A node of another rack has InternalIPs elsewhere: no mistake.
+        AddressSource::Status { r#type } => {
+            let all = match r#type {
+                AddressType::InternalIP => &node.internal,
+                AddressType::ExternalIP => &node.external,
+            };
+            all.iter().copied().filter(|address| settings.in_subnets(*address)).collect()
+        }
+        AddressSource::Annotation { annotation } => match node.annotations.get(annotation) {
+            None => Vec::new(),
+            Some(Err(piece)) => {
+                issues.push(Issue::new(
+                    object(),
+                    "InvalidObject",
+                    format!("annotation {annotation}: {piece:?} is not an address"),
+                ));
+                Vec::new()
+            }
+            Some(Ok(all)) => {
+                let (inside, outside): (Vec<IpAddr>, Vec<IpAddr>) =
+                    all.iter().partition(|address| settings.in_subnets(**address));
+                issues.extend(outside.iter().map(|address| {
+                    Issue::new(
+                        object(),
+                        "AddressOutsideSubnets",
+                        format!("annotation {annotation}: {address} is outside peering.nodes.subnets"),
+                    )
+                }));
+                inside
+            }
+        },
+    }
+}

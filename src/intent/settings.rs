@@ -1,0 +1,598 @@
+//! `switch.yaml`: what a person in Git says about one switch.
+//!
+//! The types are the grammar: unknown and duplicate keys are refused with line and column, every number has its
+//! range, every duration its unit. [`parse`] returns settings that make sense as a whole, or the first mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::intent::yaml::{self, Mistake};
+use crate::net::{self, NextHop, Prefix};
+
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+pub use scalar::{Asn, PeerAsn, Pool, Span};
+
+/// The name of the text that [`parse`] reads.
+pub const FILE: &str = "switch.yaml";
+
+/// Settings of one switch: the input of the built-in templates and of the verification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "switch.yaml")]
+pub struct SwitchSettings {
+    /// Version of this format; 1.
+    pub version: u32,
+    /// Autonomous system number of this switch, 1–4294967295.
+    pub asn: Asn,
+    /// BGP router id. Left to the NOS if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<Ipv4Addr>,
+    /// VRF or ip-vrf whose forwarding table carries the VIPs.
+    #[serde(default = "default_instance")]
+    pub network_instance: String,
+    /// Which Service addresses this switch takes.
+    pub vips: Vips,
+    /// Who may announce them to this switch, and how.
+    pub peering: Peering,
+    /// Equal-cost multipath.
+    #[serde(default)]
+    pub ecmp: Ecmp,
+    /// Hashing that keeps flows in place when a next-hop leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resilient_hash: Option<ResilientHash>,
+    /// Other switches that VIPs go to when no announcing node peers with this one.
+    #[serde(default)]
+    pub remote: Vec<Remote>,
+    /// Verification of the forwarding table.
+    #[serde(default)]
+    pub verify: Verify,
+    /// Running values of globals that switchlet may overwrite, as configuration lines.
+    #[serde(default)]
+    pub adopt: Vec<String>,
+    /// Anything the user's own templates need.
+    #[serde(default)]
+    pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// Service addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Vips {
+    /// What speakers may announce: prefixes, or ranges `FIRST-LAST` (inclusive).
+    pub pools: Vec<Pool>,
+    /// Never accepted, whatever a pool says.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub protected: Vec<Prefix>,
+    /// Judge Services of these classes; if empty, Services without a class.
+    #[serde(default)]
+    pub load_balancer_classes: Vec<String>,
+}
+
+/// BGP peering with the cluster's speakers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Peering {
+    /// `external`, `internal`, or a number.
+    pub peer_asn: PeerAsn,
+    /// One neighbour a node, or a listen range a subnet.
+    #[serde(default)]
+    pub mode: PeeringMode,
+    /// Who may peer with this switch.
+    pub nodes: PeerNodes,
+    /// BGP timers.
+    #[serde(default)]
+    pub timers: Timers,
+    /// Bidirectional forwarding detection; off if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+    /// Prefixes accepted from one node, 1–4294967295.
+    #[serde(default = "default_max_prefixes")]
+    #[schemars(range(min = 1))]
+    pub max_prefixes: u32,
+    /// Name of a file below the secrets folder that holds the TCP-MD5 password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
+}
+
+/// How neighbours are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PeeringMode {
+    /// One neighbour for each node address.
+    #[default]
+    Static,
+    /// One listen range for each subnet.
+    Listen,
+}
+
+/// Which nodes may peer with this switch, and by which address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PeerNodes {
+    /// Nodes with these labels peer if they get an address inside `subnets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// Bounds of every peer address.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub subnets: Vec<Prefix>,
+    /// Where the address of a selected node comes from.
+    #[serde(default)]
+    pub address: AddressSource,
+    /// Nodes named one by one; they need no label and win over the selector.
+    #[serde(default, rename = "static")]
+    pub listed: Vec<ListedNode>,
+    /// How long the neighbour of a node that left stays configured.
+    #[serde(default = "default_remove_after")]
+    pub remove_after: Span,
+}
+
+/// A Kubernetes label selector.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelSelector {
+    /// Labels that must have exactly these values.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+    /// Further demands; all must hold.
+    #[serde(default)]
+    pub match_expressions: Vec<LabelExpression>,
+}
+
+/// One demand on a label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelExpression {
+    /// Label key.
+    pub key: String,
+    /// How it is compared.
+    pub operator: LabelOperator,
+    /// Values for `In` and `NotIn`.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// Comparison of a label, as in Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LabelOperator {
+    /// Present, with one of the values.
+    In,
+    /// Absent, or with none of the values.
+    NotIn,
+    /// Present.
+    Exists,
+    /// Absent.
+    DoesNotExist,
+}
+
+impl LabelSelector {
+    /// Kubernetes' own rule: every demand holds; an empty selector selects everything.
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        let Self { match_labels, match_expressions } = self;
+        match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && match_expressions.iter().all(|LabelExpression { key, operator, values }| {
+                let found = labels.get(key);
+                match operator {
+                    LabelOperator::In => found.is_some_and(|value| values.contains(value)),
+                    LabelOperator::NotIn => found.is_none_or(|value| !values.contains(value)),
+                    LabelOperator::Exists => found.is_some(),
+                    LabelOperator::DoesNotExist => found.is_none(),
+                }
+            })
+    }
+}
+
+/// Where the peer address of a selected node comes from: `{type: InternalIP}` or `{annotation: KEY}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum AddressSource {
+    /// Entries of `status.addresses` of this type.
+    Status {
+        /// `InternalIP` or `ExternalIP`.
+        r#type: AddressType,
+    },
+    /// The value of an annotation: addresses separated by commas.
+    Annotation {
+        /// Annotation key.
+        annotation: String,
+    },
+}
+
+/// `status.addresses[].type` of a Node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AddressType {
+    /// An address inside the cluster.
+    InternalIP,
+    /// An address reachable from outside.
+    ExternalIP,
+}
+
+impl Default for AddressSource {
+    fn default() -> Self {
+        Self::Status { r#type: AddressType::InternalIP }
+    }
+}
+
+/// A node listed by name, with its address, its interface, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListedNode {
+    /// Name of the Node.
+    pub node: String,
+    /// Address it peers from; inside `subnets` (a link-local one needs `interface` instead).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// This switch's interface towards it: unnumbered peering, or the scope of a link-local address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+impl ListedNode {
+    /// The next-hop this entry stands for; `None` if it names neither address nor interface.
+    pub fn next_hop(&self) -> Option<NextHop> {
+        (self.address.is_some() || self.interface.is_some())
+            .then(|| NextHop { address: self.address, device: self.interface.clone() }.canonical())
+    }
+}
+
+/// BGP timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Timers {
+    /// Hold time, 3 s–65535 s (RFC 4271 §4.2), whole seconds.
+    #[serde(default = "default_hold")]
+    pub hold: Span,
+    /// Keepalive interval, at most a third of `hold`, whole seconds.
+    #[serde(default = "default_keepalive")]
+    pub keepalive: Span,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { hold: default_hold(), keepalive: default_keepalive() }
+    }
+}
+
+/// BFD (RFC 5880).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bfd {
+    /// Transmit and receive interval, 10 ms–60 s (FRR's range).
+    #[serde(default = "default_bfd_interval")]
+    pub interval: Span,
+    /// Lost packets until down, 2–255.
+    #[serde(default = "default_bfd_multiplier")]
+    #[schemars(range(min = 2, max = 255))]
+    pub multiplier: u8,
+}
+
+/// Equal-cost multipath.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ecmp {
+    /// Next-hops per route, 1–256 (the usual build limit of FRR).
+    #[serde(default = "default_max_paths")]
+    #[schemars(range(min = 1, max = 256))]
+    pub max_paths: u16,
+}
+
+impl Default for Ecmp {
+    fn default() -> Self {
+        Self { max_paths: default_max_paths() }
+    }
+}
+
+/// Resilient hashing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResilientHash {
+    /// Which prefixes: `pools`, or a list.
+    #[serde(default)]
+    pub prefixes: ResilientPrefixes,
+    /// Next-hops a group is sized for, 1–64.
+    #[schemars(range(min = 1, max = 64))]
+    pub max_paths: u16,
+    /// Hash buckets for each of them, 1–32.
+    #[schemars(range(min = 1, max = 32))]
+    pub buckets_per_path: u16,
+}
+
+/// Prefixes with resilient hashing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ResilientPrefixes {
+    /// The word `pools`: the minimal cover of `vips.pools`.
+    Word(PoolsWord),
+    /// Exactly these.
+    List(#[schemars(with = "Vec<String>")] Vec<Prefix>),
+}
+
+impl Default for ResilientPrefixes {
+    fn default() -> Self {
+        Self::Word(PoolsWord::Pools)
+    }
+}
+
+/// The word `pools`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PoolsWord {
+    /// The pools of `vips`.
+    Pools,
+}
+
+/// Another switch that leads to nodes which do not peer with this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Remote {
+    /// Its name.
+    pub switch: String,
+    /// Next-hop towards it.
+    pub next_hop: IpAddr,
+    /// The nodes behind it.
+    pub nodes: LabelSelector,
+}
+
+/// Verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Verify {
+    /// How long cluster and speakers may take to agree before a difference is a fault.
+    #[serde(default = "default_convergence")]
+    pub convergence: Span,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self { convergence: default_convergence() }
+    }
+}
+
+fn default_instance() -> String {
+    "default".to_owned()
+}
+fn default_max_prefixes() -> u32 {
+    100
+}
+fn default_remove_after() -> Span {
+    Span(Duration::from_secs(600))
+}
+fn default_hold() -> Span {
+    Span(Duration::from_secs(9))
+}
+fn default_keepalive() -> Span {
+    Span(Duration::from_secs(3))
+}
+fn default_bfd_interval() -> Span {
+    Span(Duration::from_millis(300))
+}
+fn default_bfd_multiplier() -> u8 {
+    3
+}
+fn default_max_paths() -> u16 {
+    64
+}
+// MetalLB takes 66 ms in native mode and up to 11.6 s through frr-k8s to follow an endpoint.
+fn default_convergence() -> Span {
+    Span(Duration::from_secs(20))
+}
+
+impl SwitchSettings {
+    /// The pools as prefixes: the minimal cover of each range.
+    pub fn pools(&self) -> Vec<Prefix> {
+        let mut pools: Vec<Prefix> = self.vips.pools.iter().flat_map(|pool| pool.cover().to_vec()).collect();
+        pools.sort();
+        pools.dedup();
+        pools
+    }
+
+    /// True if a speaker may announce `prefix`: inside a pool and not inside a protected prefix.
+    pub fn admits(&self, prefix: Prefix) -> bool {
+        self.in_pools(prefix) && !self.is_protected(prefix)
+    }
+
+    /// True if `prefix` equals or lies inside a pool.
+    pub fn in_pools(&self, prefix: Prefix) -> bool {
+        self.vips.pools.iter().flat_map(|pool| pool.cover()).any(|pool| pool.covers(prefix))
+    }
+
+    /// True if `prefix` equals or lies inside a protected prefix.
+    pub fn is_protected(&self, prefix: Prefix) -> bool {
+        self.vips.protected.iter().any(|protected| protected.covers(prefix))
+    }
+
+    /// True if a node may peer from `address`.
+    pub fn in_subnets(&self, address: IpAddr) -> bool {
+        self.peering.nodes.subnets.iter().any(|subnet| subnet.contains(address))
+    }
+
+    /// The names listed one by one.
+    pub fn listed_nodes(&self) -> BTreeSet<&str> {
+        self.peering.nodes.listed.iter().map(|listed| listed.node.as_str()).collect()
+    }
+}
+
+/// Reads `switch.yaml`. On a mistake nothing of the text is used.
+pub fn parse(text: &str) -> Result<SwitchSettings, Mistake> {
+    let settings: SwitchSettings = yaml::parse(FILE, text)?;
+    match check(&settings) {
+        None => Ok(settings),
+        Some((field, problem)) => Err(yaml::misplaced(FILE, text, &field, problem)),
+    }
+}
+
+/// The JSON Schema of `switch.yaml`.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(SwitchSettings).to_value()
+}
+
+/// What the grammar cannot say: the first field that contradicts another one or its range.
+fn check(settings: &SwitchSettings) -> Option<(String, String)> {
+    let wrong = |field: &str, problem: String| Some((field.to_owned(), problem));
+    if settings.version != 1 {
+        return wrong("version", format!("version {} is not known (expected 1)", settings.version));
+    }
+    if let Some(problem) = check_name(&settings.network_instance) {
+        return wrong("networkInstance", problem);
+    }
+    if settings.vips.pools.is_empty() {
+        return wrong("vips.pools", "is empty (expected at least one prefix or range)".to_owned());
+    }
+    let Timers { hold, keepalive } = settings.peering.timers;
+    if !whole_seconds(hold, 3, 65535) {
+        return wrong(
+            "peering.timers.hold",
+            format!("{hold} is not a whole number of seconds from 3s to 65535s"),
+        );
+    }
+    if !whole_seconds(keepalive, 1, 21845) || keepalive.0 * 3 > hold.0 {
+        return wrong(
+            "peering.timers.keepalive",
+            format!("{keepalive} is not a whole number of seconds, at most a third of hold ({hold})"),
+        );
+    }
+    if let Some(Bfd { interval, multiplier }) = settings.peering.bfd {
+        let millis = interval.0.as_millis();
+        if !(10..=60_000).contains(&millis) || interval.0.subsec_nanos() % 1_000_000 != 0 {
+            return wrong(
+                "peering.bfd.interval",
+                format!("{interval} is not a whole number of milliseconds from 10ms to 60s"),
+            );
+        }
+        if multiplier < 2 {
+            return wrong(
+                "peering.bfd.multiplier",
+                format!("{multiplier} is out of range (expected 2 to 255)"),
+            );
+        }
+    }
+    if settings.peering.max_prefixes == 0 {
+        return wrong("peering.maxPrefixes", "0 is out of range (expected 1 to 4294967295)".to_owned());
+    }
+    if let Some(name) = &settings.peering.password_file
+        && (name.is_empty() || name.contains('\0'))
+    {
+        return wrong("peering.passwordFile", "is not a file name".to_owned());
+    }
+    if !(1..=256).contains(&settings.ecmp.max_paths) {
+        return wrong(
+            "ecmp.maxPaths",
+            format!("{} is out of range (expected 1 to 256)", settings.ecmp.max_paths),
+        );
+    }
+    if let Some(ResilientHash { prefixes: _, max_paths, buckets_per_path }) = settings.resilient_hash {
+        if !(1..=64).contains(&max_paths) {
+            return wrong(
+                "resilientHash.maxPaths",
+                format!("{max_paths} is out of range (expected 1 to 64)"),
+            );
+        }
+        if !(1..=32).contains(&buckets_per_path) {
+            return wrong(
+                "resilientHash.bucketsPerPath",
+                format!("{buckets_per_path} is out of range (expected 1 to 32)"),
+            );
+        }
+    }
+    if settings.verify.convergence.0 < Duration::from_secs(1) {
+        return wrong(
+            "verify.convergence",
+            format!("{} is too short (expected at least 1s)", settings.verify.convergence),
+        );
+    }
+    if let Some((place, _)) =
+        settings.vars.iter().find_map(|(key, value)| null_in(value, &format!("vars.{key}")).map(|p| (p, ())))
+    {
+        return wrong(&place, "is null (expected a value: templates cannot print a null)".to_owned());
+    }
+    check_nodes(settings)
+}
+
+fn check_nodes(settings: &SwitchSettings) -> Option<(String, String)> {
+    let nodes = &settings.peering.nodes;
+    if nodes.selector.is_none() && nodes.listed.is_empty() {
+        return Some((
+            "peering.nodes".to_owned(),
+            "names nobody (expected `selector`, `static`, or both)".to_owned(),
+        ));
+    }
+    let needs_subnets = nodes.selector.is_some() || settings.peering.mode == PeeringMode::Listen;
+    if needs_subnets && nodes.subnets.is_empty() {
+        return Some((
+            "peering.nodes.subnets".to_owned(),
+            "is empty (expected the bounds of the peers' addresses)".to_owned(),
+        ));
+    }
+    let mut taken: BTreeMap<NextHop, (usize, &str)> = BTreeMap::new();
+    for (index, listed) in nodes.listed.iter().enumerate() {
+        let field = format!("peering.nodes.static[{index}]");
+        if let Some(problem) = check_name(&listed.node) {
+            return Some((format!("{field}.node"), problem));
+        }
+        let Some(next_hop) = listed.next_hop() else {
+            return Some((field, format!("node {} has neither address nor interface", listed.node)));
+        };
+        if let Some(interface) = &listed.interface
+            && (interface.is_empty() || interface.len() > 15 || !interface.chars().all(is_name_char))
+        {
+            return Some((format!("{field}.interface"), format!("`{interface}` is not an interface name")));
+        }
+        match listed.address {
+            Some(address) if net::is_link_local(address) && listed.interface.is_none() => {
+                return Some((
+                    format!("{field}.address"),
+                    format!("{address} is link-local and needs an interface"),
+                ));
+            }
+            Some(address) if !net::is_link_local(address) && !settings.in_subnets(address) => {
+                return Some((
+                    format!("{field}.address"),
+                    format!("{address} of node {} is outside peering.nodes.subnets", listed.node),
+                ));
+            }
+            _ => {}
+        }
+        if let Some((first, owner)) = taken.insert(next_hop.clone(), (index, &listed.node)) {
+            return Some((
+                format!("{field}.{}", if listed.address.is_some() { "address" } else { "interface" }),
+                format!("{next_hop} is already the address of node {owner} (static[{first}])"),
+            ));
+        }
+    }
+    None
+}
+
+fn null_in(value: &serde_json::Value, path: &str) -> Option<String> {
+    match value {
+        serde_json::Value::Null => Some(path.to_owned()),
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| null_in(item, &format!("{path}[{index}]")))
+        }
+        serde_json::Value::Object(fields) => {
+            fields.iter().find_map(|(key, item)| null_in(item, &format!("{path}.{key}")))
+        }
+        _ => None,
+    }
+}
+
+fn whole_seconds(span: Span, least: u64, most: u64) -> bool {
+    span.0.subsec_nanos() == 0 && (least..=most).contains(&span.0.as_secs())
+}
+
+/// Names of nodes, switches and instances go into configuration text: nothing but what DNS names are made of.
+fn check_name(name: &str) -> Option<String> {
+    (name.is_empty() || name.len() > 253 || !name.chars().all(is_name_char))
+        .then(|| format!("{name:?} is not a name (expected letters, digits, `-`, `_` and `.`)"))
+}
+
+fn is_name_char(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | ':')
+}

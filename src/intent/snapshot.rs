@@ -1,0 +1,160 @@
+//! What we know about the cluster, in our words: *facts*.
+//!
+//! The shells (API watches, a folder of YAML) hand over [`objects`] as they come; here they become compact facts.
+//! An object that cannot be understood becomes an [`Issue`] and the others go on. Nothing here has heard of an API
+//! client, and no free text of an object survives beyond its names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub mod objects;
+#[cfg(test)]
+mod tests;
+
+/// An input that was skipped, or that contradicts another one, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Issue {
+    /// Kind and name, e.g. `Service shop/web`.
+    pub object: String,
+    /// CamelCase, from a closed list.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Issue {
+    /// An issue with `object`.
+    pub fn new(object: impl Into<String>, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { object: object.into(), reason, message: message.into() }
+    }
+}
+
+/// Namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Serialize for ObjectName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `spec.externalTrafficPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// Any announcing node may take the traffic.
+    Cluster,
+    /// Only nodes with an endpoint of their own.
+    Local,
+}
+
+/// A Service of type LoadBalancer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// Whose.
+    pub name: ObjectName,
+    /// UID, for Events.
+    pub uid: String,
+    /// `spec.loadBalancerClass`.
+    pub class: Option<String>,
+    /// `spec.externalTrafficPolicy`.
+    pub policy: TrafficPolicy,
+    /// Labels, for selectors of advertisements.
+    pub labels: BTreeMap<String, String>,
+    /// `status.loadBalancer.ingress[].ip`.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// One EndpointSlice, reduced to what announcing depends on.
+///
+/// An endpoint counts if it has an address and is ready (absent counts as true) or serving: MetalLB's rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceFacts {
+    /// The Service it belongs to.
+    pub service: ObjectName,
+    /// Nodes with an endpoint that counts.
+    pub nodes: BTreeSet<String>,
+    /// Some endpoint counts, with or without a node.
+    pub any: bool,
+}
+
+/// A Node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations whose value is a list of addresses (any other text is dropped at the edge).
+    pub annotations: BTreeMap<String, Result<Vec<IpAddr>, String>>,
+    /// `status.addresses` of type InternalIP.
+    pub internal: Vec<IpAddr>,
+    /// `status.addresses` of type ExternalIP.
+    pub external: Vec<IpAddr>,
+    /// Condition NetworkUnavailable is True.
+    pub network_unavailable: bool,
+}
+
+impl NodeFacts {
+    /// Label `node.kubernetes.io/exclude-from-external-load-balancers` is present, whatever its value.
+    pub fn is_excluded(&self) -> bool {
+        self.labels.contains_key("node.kubernetes.io/exclude-from-external-load-balancers")
+    }
+}
+
+/// All facts about the cluster at one moment. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterFacts {
+    /// Services of type LoadBalancer.
+    pub services: Vec<Arc<ServiceFacts>>,
+    /// EndpointSlices.
+    pub slices: Vec<Arc<SliceFacts>>,
+    /// Nodes.
+    pub nodes: Vec<Arc<NodeFacts>>,
+    /// Names of Nodes that are switches: there is a `Switch` of that name.
+    pub switches: BTreeSet<String>,
+    /// Objects that could not be understood.
+    pub issues: Vec<Issue>,
+}
+
+/// The texts of one switch: what its ConfigMaps or its folder contain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bundle {
+    /// Key → text.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Bundle {
+    /// First 12 hex digits of the SHA-256 over all keys and texts: the bundle's half of a revision.
+    pub fn hash(&self) -> String {
+        digest(self.texts.iter().flat_map(|(key, text)| [key.as_bytes(), text.as_bytes()]))
+    }
+}
+
+/// First 12 hex digits of the SHA-256 over `parts`, each preceded by its length.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
