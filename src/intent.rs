@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub mod nexthops;
+pub mod render;
 pub mod settings;
 pub mod snapshot;
 pub mod yaml;

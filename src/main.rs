@@ -1,1 +1,3 @@
+//! switchlet.
+
 fn main() {}

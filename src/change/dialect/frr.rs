@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::diff::{OwnerPlan, Refusal};
+use crate::change;
+use crate::change::diff::{Candidate, OwnerPlan, Plan, Refusal, Running};
 
 mod startup;
 #[cfg(test)]
@@ -34,6 +35,33 @@ pub struct Known<'a> {
     pub confirmed: Option<&'a str>,
     /// Running lines of globals that may be overwritten.
     pub adopt: &'a [String],
+}
+
+/// FRR's dialect, for the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Frr;
+
+impl change::Dialect for Frr {
+    fn plan(
+        &self,
+        running: &Running,
+        candidate: &Candidate,
+        known: &change::Known<'_>,
+    ) -> Result<Plan, Refusal> {
+        let text = |texts: &BTreeMap<String, String>| texts.get(OWNER).cloned();
+        let wanted = text(&candidate.texts).ok_or_else(|| Refusal::NoText(OWNER.to_owned()))?;
+        let confirmed = known.confirmed.and_then(|confirmed| text(&confirmed.texts));
+        let running = text(&running.texts).unwrap_or_default();
+        let known = Known { confirmed: confirmed.as_deref(), adopt: known.adopt };
+        let plan = plan(&running, &wanted, known)?;
+        Ok(Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() })
+    }
+
+    fn undo(&self, now: &Running, before: &Running) -> Plan {
+        let text = |running: &Running| running.texts.get(OWNER).cloned().unwrap_or_default();
+        let plan = undo(&text(now), &text(before));
+        Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() }
+    }
 }
 
 /// The difference between what runs and what is wanted; `None` if there is none.

@@ -1,0 +1,326 @@
+use super::*;
+use crate::change::diff::OwnerPlan;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// A language of lines without order: enough to drive the machine, and nothing of a NOS in it.
+#[derive(Debug, Clone, Copy)]
+struct Lines;
+
+fn lines(text: Option<&String>) -> Vec<String> {
+    text.map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+fn difference(running: &Running, wanted: Option<&String>) -> Plan {
+    let (have, want) = (lines(running.texts.get("nos")), lines(wanted));
+    let add: Vec<String> = want.iter().filter(|line| !have.contains(line)).cloned().collect();
+    let remove: Vec<String> = have.iter().filter(|line| !want.contains(line)).cloned().collect();
+    if add.is_empty() && remove.is_empty() {
+        return Plan::default();
+    }
+    let commands = add.iter().cloned().chain(remove.iter().map(|line| format!("no {line}"))).collect();
+    Plan { owners: BTreeMap::from([("nos".to_owned(), OwnerPlan { add, remove, commands })]) }
+}
+
+impl Dialect for Lines {
+    fn plan(&self, running: &Running, candidate: &Candidate, _: &Known<'_>) -> Result<Plan, Refusal> {
+        let wanted = candidate.texts.get("nos");
+        match wanted.filter(|text| text.contains("foreign")) {
+            Some(text) => Err(Refusal::ForeignLine { line: text.clone() }),
+            None => Ok(difference(running, wanted)),
+        }
+    }
+    fn undo(&self, now: &Running, before: &Running) -> Plan {
+        difference(now, before.texts.get("nos"))
+    }
+}
+
+/// A switch that obeys, or not.
+#[derive(Debug, Clone, Default)]
+struct Switch {
+    running: Vec<String>,
+    startup: Option<String>,
+    /// Lines it silently does not take.
+    deaf_to: Vec<String>,
+    unreadable: bool,
+    full_disk: bool,
+    sent: usize,
+}
+
+impl Switch {
+    fn carry_out(&mut self, step: &Step) -> Option<Seen> {
+        Some(match step {
+            Step::ReadRunning if self.unreadable => Seen::Unreadable("bgpd does not answer".into()),
+            Step::ReadRunning => Seen::Running(self.text()),
+            Step::Apply(plan) => {
+                self.sent += 1;
+                for command in plan.owners.values().flat_map(|owner| &owner.commands) {
+                    let word = command.strip_prefix("no ").unwrap_or(command);
+                    if self.deaf_to.iter().any(|deaf| deaf == word) {
+                        continue;
+                    }
+                    self.running.retain(|line| line != word);
+                    if word == command {
+                        self.running.push(word.to_owned());
+                    }
+                }
+                Seen::Sent(Vec::new())
+            }
+            Step::WriteStartup(_) if self.full_disk => Seen::NotSaved("no space left on device".into()),
+            Step::WriteStartup(candidate) => {
+                self.startup = candidate.texts.get("nos").cloned();
+                Seen::Saved
+            }
+            Step::Wait(_) | Step::Rest => return None,
+        })
+    }
+
+    fn text(&self) -> Running {
+        Running { texts: BTreeMap::from([("nos".to_owned(), self.running.join("\n"))]) }
+    }
+}
+
+fn want(text: &str) -> Want {
+    Want {
+        candidate: Candidate { texts: BTreeMap::from([("nos".to_owned(), text.to_owned())]) },
+        policy: ApplyPolicy::Enforce,
+        drift: DriftPolicy::Revert,
+        adopt: Vec::new(),
+        retry: 0,
+    }
+}
+
+/// Runs until there is nothing to do at `now`; the steps that were taken.
+fn settle(machine: &mut CommitMachine<Lines>, switch: &mut Switch, now: Instant) -> Vec<Step> {
+    let mut taken = Vec::new();
+    for _ in 0..50 {
+        let step = machine.step(now);
+        match switch.carry_out(&step) {
+            Some(seen) => machine.see(seen, now),
+            None => return taken,
+        }
+        taken.push(step);
+    }
+    panic!("it never comes to rest: {machine:?}");
+}
+
+fn start() -> (CommitMachine<Lines>, Switch, Instant) {
+    (CommitMachine::new(Lines, 7, None), Switch::default(), Instant::now())
+}
+
+#[test]
+fn a_good_candidate_is_applied_read_back_saved_and_confirmed() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a\nb"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+    assert_eq!((switch.running.len(), switch.startup.as_deref()), (2, Some("a\nb")));
+    assert_eq!(machine.confirmed().map(Candidate::hash), Some(want("a\nb").candidate.hash()));
+}
+
+#[test]
+fn nothing_changed_sends_nothing() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    machine.want(want("a"));
+    for seconds in [10, 40, 80] {
+        settle(&mut machine, &mut switch, now + Duration::from_secs(seconds));
+    }
+    assert_eq!(switch.sent, 1);
+}
+
+#[test]
+fn what_does_not_read_back_is_undone_and_held_until_the_text_changes() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    switch.deaf_to = vec!["c".into()];
+    machine.want(want("b\nc"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(switch.running, ["a"], "the previous text is back");
+    assert_eq!(
+        switch.startup.as_deref(),
+        Some("a"),
+        "startup is never the candidate before it was confirmed"
+    );
+    assert_eq!(
+        *machine.status(),
+        ChangeStatus::ReadBackDiffers { lines: vec!["+ c".into()], complaints: Vec::new() }
+    );
+    let sent = switch.sent;
+    settle(&mut machine, &mut switch, now + Duration::from_secs(3600));
+    assert_eq!(switch.sent, sent, "an outage is never repeated by itself");
+    switch.deaf_to.clear();
+    machine.want(Want { retry: 1, ..want("b\nc") });
+    settle(&mut machine, &mut switch, now + Duration::from_secs(3601));
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+}
+
+#[test]
+fn a_rollback_that_fails_says_so_and_tries_only_the_undo_again() {
+    let (mut machine, mut switch, now) = start();
+    switch.running = vec!["a".into()];
+    switch.deaf_to = vec!["a".into(), "c".into()];
+    machine.want(want("a\nb\nc"));
+    let step = machine.step(now);
+    let seen = switch.carry_out(&step).unwrap();
+    machine.see(seen, now);
+    // The first commands take "a" away by accident.
+    switch.running.clear();
+    settle(&mut machine, &mut switch, now);
+    assert!(matches!(machine.status(), ChangeStatus::RollbackFailed { .. }), "{:?}", machine.status());
+    switch.deaf_to.clear();
+    settle(&mut machine, &mut switch, now + Duration::from_secs(120));
+    assert_eq!(switch.running, ["a"]);
+    assert!(matches!(machine.status(), ChangeStatus::ReadBackDiffers { .. }));
+}
+
+#[test]
+fn could_not_look_is_its_own_status_and_is_tried_again_later_and_later() {
+    let (mut machine, mut switch, now) = start();
+    switch.unreadable = true;
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(*machine.status(), ChangeStatus::Unreachable("bgpd does not answer".into()));
+    let Step::Wait(first) = machine.step(now) else { panic!() };
+    settle(&mut machine, &mut switch, first);
+    let Step::Wait(second) = machine.step(first) else { panic!() };
+    assert!(second - first > first - now, "back-off");
+    assert_eq!(switch.sent, 0);
+    switch.unreadable = false;
+    settle(&mut machine, &mut switch, second);
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+}
+
+#[test]
+fn drift_is_put_back_or_only_reported() {
+    for (drift, running, status) in [
+        (DriftPolicy::Revert, vec!["a"], ChangeStatus::Applied),
+        (DriftPolicy::Report, vec!["a", "x"], ChangeStatus::Drifted),
+    ] {
+        let (mut machine, mut switch, now) = start();
+        machine.want(Want { drift, ..want("a") });
+        settle(&mut machine, &mut switch, now);
+        switch.running.push("x".into());
+        settle(&mut machine, &mut switch, now + DRIFT_PERIOD);
+        assert_eq!(
+            (switch.running.clone(), machine.status().clone()),
+            (running.iter().map(|s| (*s).to_owned()).collect(), status)
+        );
+        assert_eq!(machine.drifts(), 1);
+    }
+}
+
+#[test]
+fn plan_only_and_paused_write_nothing() {
+    for policy in [ApplyPolicy::PlanOnly, ApplyPolicy::Paused] {
+        let (mut machine, mut switch, now) = start();
+        machine.want(Want { policy, ..want("a") });
+        settle(&mut machine, &mut switch, now);
+        assert_eq!((switch.sent, machine.status()), (0, &ChangeStatus::Planned));
+        assert_eq!(machine.plan().lines(), ["+ a"]);
+    }
+}
+
+#[test]
+fn a_refused_text_touches_nothing() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("foreign"));
+    settle(&mut machine, &mut switch, now);
+    assert!(matches!(machine.status(), ChangeStatus::Refused(_)));
+    assert_eq!((switch.sent, switch.startup), (0, None));
+}
+
+#[test]
+fn what_runs_but_is_not_saved_is_said() {
+    let (mut machine, mut switch, now) = start();
+    switch.full_disk = true;
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    assert!(matches!(machine.status(), ChangeStatus::NotSaved(_)));
+    switch.full_disk = false;
+    settle(&mut machine, &mut switch, now + Duration::from_secs(5));
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+    assert_eq!(switch.sent, 1, "it is not applied again");
+}
+
+#[test]
+fn a_newer_text_waits_until_the_change_in_flight_has_settled() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    for _ in 0..2 {
+        let step = machine.step(now);
+        let seen = switch.carry_out(&step).unwrap();
+        machine.see(seen, now);
+    }
+    assert!(machine.in_flight());
+    machine.want(want("b"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!((switch.running.clone(), switch.startup.as_deref()), (vec!["b".to_owned()], Some("b")));
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Want(String, u64),
+    Deaf(Vec<String>),
+    Readable(bool),
+    Tamper(String),
+    Pass(u64),
+    Steps(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let line = prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(str::to_owned);
+    let text =
+        prop::collection::btree_set(line.clone(), 0..4).prop_map(|set| set.into_iter().collect::<Vec<_>>());
+    prop_oneof![
+        (text.clone(), 0..2_u64).prop_map(|(lines, retry)| Event::Want(lines.join("\n"), retry)),
+        text.prop_map(Event::Deaf),
+        any::<bool>().prop_map(Event::Readable),
+        line.prop_map(Event::Tamper),
+        (0..100_u64).prop_map(Event::Pass),
+        (1..6_usize).prop_map(Event::Steps),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: what is confirmed was read back, startup is what was confirmed, and it comes to rest.
+    #[test]
+    fn an_unverified_text_is_never_confirmed(events in prop::collection::vec(event(), 1..40)) {
+        let (mut machine, mut switch, mut now) = start();
+        for event in events {
+            match event {
+                Event::Want(text, retry) => machine.want(Want { retry, ..want(&text) }),
+                Event::Deaf(lines) => switch.deaf_to = lines,
+                Event::Readable(yes) => switch.unreadable = !yes,
+                Event::Tamper(line) => switch.running.push(line),
+                Event::Pass(seconds) => now += Duration::from_secs(seconds),
+                Event::Steps(count) => for _ in 0..count {
+                    let step = machine.step(now);
+                    if let Step::WriteStartup(candidate) = &step {
+                        // Nobody tampers between two steps here, so what is saved must run.
+                        prop_assert!(difference(&switch.text(), candidate.texts.get("nos")).is_empty()
+                            || !switch.running.is_empty());
+                    }
+                    match switch.carry_out(&step) {
+                        Some(seen) => machine.see(seen, now),
+                        None => break,
+                    }
+                    if *machine.status() == ChangeStatus::Applied && matches!(step, Step::WriteStartup(_)) {
+                        prop_assert_eq!(machine.confirmed().and_then(|c| c.texts.get("nos")), switch.startup.as_ref());
+                    }
+                },
+            }
+        }
+        switch.unreadable = false;
+        switch.deaf_to.clear();
+        machine.want(want("z"));
+        for _ in 0..20 {
+            settle(&mut machine, &mut switch, now);
+            now += Duration::from_secs(100);
+        }
+        prop_assert_eq!(machine.status(), &ChangeStatus::Applied);
+        prop_assert_eq!(&switch.running, &["z".to_owned()]);
+    }
+}

@@ -1,0 +1,401 @@
+//! When a difference is a fault.
+//!
+//! Every difference (prefix, next-hop, missing or unexpected) has its own clock, which starts when *it* first
+//! differed; nothing else restarts it, and it survives a restart of the agent. A difference between the switch's own
+//! control plane and its FIB is a fault after two looks; one on which both agree may be the cluster's change under
+//! way and gets the time that speakers need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::health::compare::Compared;
+use crate::health::ladder::{self, ControlPlane, Evidence, Fault, Rung};
+use crate::health::{Difference, DifferenceKind, State, VipVerdict};
+use crate::intent::snapshot::ObjectName;
+use crate::net::{NextHop, Prefix};
+use crate::rib::Session;
+
+#[cfg(test)]
+mod tests;
+
+/// Two looks this far apart make a difference of the switch with itself a fault: a route that is just being replaced
+/// is back by then.
+pub const SECOND_LOOK: Duration = Duration::from_millis(200);
+/// How long the second look waits while the route manager says that the prefix is still queued.
+const LONGEST_QUEUE: Duration = Duration::from_secs(5);
+/// A fault is over after this long without it.
+pub const GOOD_AGAIN: Duration = Duration::from_secs(10);
+/// Three faults of one difference within this time are flapping.
+const FLAP_WINDOW: Duration = Duration::from_secs(600);
+const FLAP_COUNT: usize = 3;
+/// How long the API's word on a Service counts as fresh.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Identity of a difference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    prefix: Prefix,
+    next_hop: String,
+    kind: DifferenceKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Clock {
+    since: Timestamp,
+    /// First of an unbroken run of looks at which the switch contradicted itself.
+    ours_since: Option<Timestamp>,
+    diverged: bool,
+    fault: Fault,
+    rung: Rung,
+    /// Not seen since then.
+    gone: Option<Timestamp>,
+    /// When it became a fault, within the flap window.
+    departures: Vec<Timestamp>,
+}
+
+/// All clocks; what survives a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks(Vec<(Key, Clock)>);
+
+/// Has the API confirmed the expectation of a Service since the difference was due?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It was read again then, and is as we believed.
+    Confirmed(Timestamp),
+    /// It was asked then and gave no answer.
+    Unanswered(Timestamp),
+}
+
+/// What one judging needs to know beside the comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// Of the look.
+    pub now: Timestamp,
+    /// `verify.convergence`.
+    pub convergence: Duration,
+    /// `networkInstance`.
+    pub network_instance: &'a str,
+    /// Sessions, if the control plane could be asked.
+    pub sessions: Option<&'a BTreeMap<String, Session>>,
+    /// Evidence by prefix; absent where the control plane was not, or could not be, asked.
+    pub evidence: &'a BTreeMap<Prefix, Evidence>,
+    /// The node behind each peer's next-hop.
+    pub node_of: &'a BTreeMap<NextHop, String>,
+    /// What the API said when it was asked again.
+    pub fresh: &'a BTreeMap<ObjectName, Freshness>,
+}
+
+/// The result of one judging.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Judgement {
+    /// Every judged VIP, in order.
+    pub vips: Vec<VipVerdict>,
+    /// Faults that stand or have not been gone long enough, worst first.
+    pub standing: Vec<Standing>,
+    /// Services to read again from the API before a difference of theirs becomes a fault.
+    pub to_confirm: BTreeSet<ObjectName>,
+    /// When to look again even if nothing happens.
+    pub next: Option<Timestamp>,
+}
+
+/// A fault, for the condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which prefix.
+    pub prefix: Prefix,
+    /// Which next-hop.
+    pub next_hop: String,
+    /// Missing or unexpected.
+    pub kind: DifferenceKind,
+    /// Who is at fault.
+    pub fault: Fault,
+    /// First failing rung.
+    pub rung: Rung,
+    /// Since when.
+    pub since: Timestamp,
+    /// It comes and goes.
+    pub flapping: bool,
+    /// Seen at this look.
+    pub present: bool,
+}
+
+/// Keeps the clocks. One for the life of the agent.
+#[derive(Debug, Default)]
+pub struct Judge {
+    clocks: BTreeMap<Key, Clock>,
+}
+
+impl Judge {
+    /// Goes on with the clocks of an earlier life.
+    pub fn resume(Clocks(clocks): Clocks) -> Self {
+        Self { clocks: clocks.into_iter().collect() }
+    }
+
+    /// The clocks as they stand, to survive a restart.
+    pub fn clocks(&self) -> Clocks {
+        Clocks(self.clocks.iter().map(|(key, clock)| (key.clone(), clock.clone())).collect())
+    }
+
+    /// Judges one look.
+    pub fn judge(&mut self, compared: &BTreeMap<Prefix, Compared>, about: &Circumstances<'_>) -> Judgement {
+        let mut judgement = Judgement::default();
+        let mut present: BTreeSet<Key> = BTreeSet::new();
+        for (prefix, compared) in compared {
+            let vip = self.judge_vip(*prefix, compared, about, &mut present, &mut judgement);
+            judgement.vips.push(vip);
+        }
+        self.age(&present, about.now, &mut judgement);
+        judgement
+            .standing
+            .sort_by(|a, b| (a.fault, a.prefix, &a.next_hop).cmp(&(b.fault, b.prefix, &b.next_hop)));
+        judgement
+    }
+
+    fn judge_vip(
+        &mut self,
+        prefix: Prefix,
+        compared: &Compared,
+        about: &Circumstances<'_>,
+        present: &mut BTreeSet<Key>,
+        judgement: &mut Judgement,
+    ) -> VipVerdict {
+        let control = ControlPlane { sessions: about.sessions, evidence: about.evidence.get(&prefix) };
+        let mut differences = Vec::new();
+        for (kind, name, hop) in compared.differences() {
+            let behind = hop.as_ref().and_then(|hop| compared.expected.get(hop));
+            let peer = behind.and_then(|behind| behind.peer.as_ref());
+            let (rung, fault) =
+                ladder::explain(kind, hop.as_ref(), peer, compared.wrong_kind.is_some(), &control);
+            let node = behind
+                .and_then(|behind| behind.nodes.first().cloned())
+                .or_else(|| hop.as_ref().and_then(|hop| about.node_of.get(hop).cloned()));
+            let key = Key { prefix, next_hop: name.clone(), kind };
+            present.insert(key.clone());
+            let clock = self.clocks.entry(key).or_insert_with(|| Clock::start(about.now, fault, rung));
+            let state = clock.tick(fault, rung, &control, compared, about, judgement);
+            let since = clock.since;
+            differences.push(Difference { next_hop: name, node, kind, rung, since, state, fault });
+        }
+        differences.sort_by(|a, b| (b.state, b.rung, &a.next_hop).cmp(&(a.state, a.rung, &b.next_hop)));
+        vip_verdict(prefix, compared, differences, about.network_instance)
+    }
+
+    /// Lets go of what has been gone long enough, and collects what stands.
+    fn age(&mut self, present: &BTreeSet<Key>, now: Timestamp, judgement: &mut Judgement) {
+        self.clocks.retain(|key, clock| {
+            let here = present.contains(key);
+            if !here {
+                let gone = *clock.gone.get_or_insert(now);
+                clock.ours_since = None;
+                clock.departures.retain(|at| elapsed(*at, now) < FLAP_WINDOW);
+                if elapsed(gone, now) >= GOOD_AGAIN {
+                    clock.diverged = false;
+                } else {
+                    judgement.wake(gone, GOOD_AGAIN);
+                }
+            }
+            let flapping = clock.departures.len() >= FLAP_COUNT;
+            if clock.diverged || flapping {
+                judgement.standing.push(Standing {
+                    prefix: key.prefix,
+                    next_hop: key.next_hop.clone(),
+                    kind: key.kind,
+                    fault: clock.fault,
+                    rung: clock.rung,
+                    since: clock.since,
+                    flapping,
+                    present: here,
+                });
+            }
+            here || clock.diverged || !clock.departures.is_empty()
+        });
+    }
+}
+
+impl Clock {
+    fn start(now: Timestamp, fault: Fault, rung: Rung) -> Self {
+        Self {
+            since: now,
+            ours_since: None,
+            diverged: false,
+            fault,
+            rung,
+            gone: None,
+            departures: Vec::new(),
+        }
+    }
+
+    /// One look at which the difference is there.
+    fn tick(
+        &mut self,
+        fault: Fault,
+        rung: Rung,
+        control: &ControlPlane<'_>,
+        compared: &Compared,
+        about: &Circumstances<'_>,
+        judgement: &mut Judgement,
+    ) -> State {
+        let now = about.now;
+        if let Some(gone) = self.gone.take()
+            && elapsed(gone, now) >= GOOD_AGAIN
+        {
+            // A new difference of the same name: only its history counts on.
+            self.since = now;
+            self.diverged = false;
+        }
+        (self.fault, self.rung) = (fault, rung);
+        if fault == Fault::Switch {
+            let first = *self.ours_since.get_or_insert(now);
+            let queued = control.evidence.is_some_and(|evidence| evidence.managed.queued);
+            let wait = if queued { LONGEST_QUEUE } else { SECOND_LOOK };
+            if elapsed(first, now) >= wait {
+                return self.depart(now);
+            }
+            judgement.wake(now, SECOND_LOOK);
+        } else {
+            self.ours_since = None;
+            if elapsed(self.since, now) >= about.convergence {
+                return self.due(compared, about, judgement);
+            }
+            judgement.wake(self.since, about.convergence);
+        }
+        if self.diverged { State::Diverged } else { State::Converging }
+    }
+
+    /// The deadline has passed: a fault, if the cluster still says so.
+    fn due(&mut self, compared: &Compared, about: &Circumstances<'_>, judgement: &mut Judgement) -> State {
+        if self.diverged {
+            return State::Diverged;
+        }
+        let mut unanswered = false;
+        for service in &compared.vip.services {
+            match about.fresh.get(service) {
+                Some(Freshness::Confirmed(at)) if elapsed(*at, about.now) < FRESH => {}
+                Some(Freshness::Unanswered(at)) if elapsed(*at, about.now) < FRESH => {
+                    unanswered = true;
+                    judgement.to_confirm.insert(service.clone());
+                }
+                _ => {
+                    judgement.to_confirm.insert(service.clone());
+                    return State::Converging;
+                }
+            }
+        }
+        if unanswered {
+            self.rung = Rung::ExpectationStale;
+            return State::Unknown;
+        }
+        self.depart(about.now)
+    }
+
+    fn depart(&mut self, now: Timestamp) -> State {
+        if !self.diverged {
+            self.diverged = true;
+            self.departures.retain(|at| elapsed(*at, now) < FLAP_WINDOW);
+            self.departures.push(now);
+        }
+        State::Diverged
+    }
+}
+
+impl Judgement {
+    /// Look again `wait` after `from` at the latest.
+    fn wake(&mut self, from: Timestamp, wait: Duration) {
+        let at = from
+            .saturating_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX))
+            .unwrap_or(Timestamp::MAX);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// Never negative: a wall clock that was set back must not make a difference younger than it looks.
+fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// What `verify` says: it cannot wait, so whatever still differs at the second look is a fault.
+pub fn without_patience(vips: &mut [VipVerdict]) {
+    for vip in vips {
+        for difference in &mut vip.differences {
+            difference.state = State::Diverged;
+        }
+        if !vip.differences.is_empty() {
+            vip.state = State::Diverged;
+        }
+    }
+}
+
+fn vip_verdict(
+    prefix: Prefix,
+    compared: &Compared,
+    differences: Vec<Difference>,
+    instance: &str,
+) -> VipVerdict {
+    let worst = differences.iter().map(|difference| difference.state).max();
+    let (state, rung) = match worst {
+        Some(State::Unknown) => (State::Unknown, Some(Rung::ExpectationStale)),
+        Some(state) => (state, ladder::worst(differences.iter().map(|d| (d.state, d.rung)))),
+        None if compared.vip.no_family => (State::Unknown, Some(Rung::NoAddressForFamily)),
+        None => (State::Ok, compared.vip.absent),
+    };
+    let unexpected = differences
+        .iter()
+        .filter(|difference| difference.kind == DifferenceKind::Unexpected)
+        .map(|difference| difference.next_hop.clone())
+        .collect();
+    VipVerdict {
+        prefix,
+        network_instance: instance.to_owned(),
+        services: compared.vip.services.iter().cloned().collect(),
+        state,
+        rung,
+        expected: compared.expected.keys().cloned().collect(),
+        observed: compared.observed.iter().cloned().collect(),
+        missing: compared.missing.iter().cloned().collect(),
+        unexpected,
+        since: differences.iter().map(|difference| difference.since).min(),
+        message: message(compared, state, rung, &differences),
+        differences,
+    }
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
+}
+
+fn message(compared: &Compared, state: State, rung: Option<Rung>, differences: &[Difference]) -> String {
+    if state == State::Ok {
+        return match rung {
+            Some(rung) => format!("absent, as it must be ({rung:?})"),
+            None => format!("forwards to {}", list(&compared.observed)),
+        };
+    }
+    if compared.vip.no_family && differences.is_empty() {
+        return "a node announces it, but has no peer address of this family".to_owned();
+    }
+    let doing = match compared.wrong_kind {
+        Some(kind) => format!("the route is of kind {kind}"),
+        None => format!("forwards to {}", list(&compared.observed)),
+    };
+    let expected = if compared.expected.is_empty() {
+        match compared.vip.absent {
+            Some(rung) => format!("must be absent ({rung:?})"),
+            None => "no Service owns it".to_owned(),
+        }
+    } else {
+        format!("expected {}", list(compared.expected.keys()))
+    };
+    let causes = differences.iter().map(|difference| {
+        let node = difference.node.as_ref().map(|node| format!(" ({node})")).unwrap_or_default();
+        let kind = match difference.kind {
+            DifferenceKind::Missing => "missing",
+            DifferenceKind::Unexpected => "unexpected",
+        };
+        format!("{}{node} {kind}: {:?}", difference.next_hop, difference.rung)
+    });
+    format!("{doing}, {expected}; {}", causes.collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,166 @@
+//! Expected against observed, prefix by prefix, as sets, both ways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::health::DifferenceKind;
+use crate::intent::nexthops::{Expectation, ExpectedVip};
+use crate::intent::settings::SwitchSettings;
+use crate::net::{NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, is_link_local};
+
+#[cfg(test)]
+mod tests;
+
+/// What one look at the forwarding table found.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// The route of each prefix that was looked up; `None` where it has none of its own.
+    pub routes: BTreeMap<Prefix, Option<Route>>,
+    /// The route by which each peer address is reached.
+    pub peers: BTreeMap<IpAddr, Option<Route>>,
+}
+
+/// One prefix after the comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// What was expected; empty for a stray route.
+    pub vip: ExpectedVip,
+    /// Expected next-hops after resolution, each with the nodes behind it and the peer address it stands for.
+    pub expected: BTreeMap<NextHop, Behind>,
+    /// Next-hops that forward.
+    pub observed: BTreeSet<NextHop>,
+    /// The kind of the route, where it is none that forwards.
+    pub wrong_kind: Option<RouteKind>,
+    /// Expected and not observed.
+    pub missing: BTreeSet<NextHop>,
+    /// Observed and not expected.
+    pub unexpected: BTreeSet<NextHop>,
+}
+
+/// Who is behind a next-hop.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Behind {
+    /// Nodes, or remote switches.
+    pub nodes: BTreeSet<String>,
+    /// The peer's own address, where it is not the next-hop itself.
+    pub peer: Option<NextHop>,
+}
+
+impl Compared {
+    /// True if forwarding is as expected, as far as anything is expected.
+    pub fn is_equal(&self) -> bool {
+        self.missing.is_empty()
+            && self.unexpected.is_empty()
+            && (self.wrong_kind.is_none() || self.vip.no_family)
+    }
+
+    /// The differences: which next-hop (a route's kind where there is none), missing or unexpected.
+    pub fn differences(&self) -> Vec<(DifferenceKind, String, Option<NextHop>)> {
+        let named = |kind: DifferenceKind| move |hop: &NextHop| (kind, hop.to_string(), Some(hop.clone()));
+        let mut all: Vec<_> = self.missing.iter().map(named(DifferenceKind::Missing)).collect();
+        all.extend(self.unexpected.iter().map(named(DifferenceKind::Unexpected)));
+        if let (Some(kind), true) = (self.wrong_kind, self.expected.is_empty() && !self.vip.no_family) {
+            all.push((DifferenceKind::Unexpected, kind.to_string(), None));
+        }
+        all
+    }
+}
+
+/// The prefixes to look up: all VIPs, and the strays that the last dump showed.
+pub fn wanted_prefixes(expectation: &Expectation, strays: &BTreeSet<Prefix>) -> Vec<Prefix> {
+    let mut all: BTreeSet<Prefix> = expectation.vips.keys().copied().collect();
+    all.extend(strays);
+    all.into_iter().collect()
+}
+
+/// The peer addresses whose own routes decide what is expected: all but link-local ones.
+pub fn wanted_peers(expectation: &Expectation) -> Vec<IpAddr> {
+    let all: BTreeSet<IpAddr> = expectation
+        .vips
+        .values()
+        .flat_map(|vip| vip.next_hops.keys())
+        .filter_map(|hop| hop.address)
+        .filter(|address| !is_link_local(*address))
+        .collect();
+    all.into_iter().collect()
+}
+
+/// Of all routes inside the pools those that nobody expects: to be looked up, one by one, before anything is said.
+///
+/// Inside a protected prefix only BGP's routes count: whatever else is there was put there on purpose.
+pub fn strays(settings: &SwitchSettings, expectation: &Expectation, routes: &[Route]) -> BTreeSet<Prefix> {
+    routes
+        .iter()
+        .filter(|route| settings.in_pools(route.prefix) && !expectation.vips.contains_key(&route.prefix))
+        .filter(|route| !settings.is_protected(route.prefix) || route.protocol == PROTOCOL_BGP)
+        .filter(|route| !matches!(route.kind, RouteKind::Other(_)))
+        .map(|route| route.prefix)
+        .collect()
+}
+
+/// Sets the look against the expectation. Strays without a route are left out.
+pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compared> {
+    let nobody = ExpectedVip::default();
+    look.routes
+        .iter()
+        .filter(|(prefix, route)| route.is_some() || expectation.vips.contains_key(prefix))
+        .map(|(prefix, route)| {
+            let vip = expectation.vips.get(prefix).unwrap_or(&nobody);
+            (*prefix, compare_one(vip, route.as_ref(), &look.peers))
+        })
+        .collect()
+}
+
+fn compare_one(
+    vip: &ExpectedVip,
+    route: Option<&Route>,
+    peers: &BTreeMap<IpAddr, Option<Route>>,
+) -> Compared {
+    let expected = resolve(vip, peers);
+    let wrong_kind = route.map(|route| route.kind).filter(|kind| *kind != RouteKind::Unicast);
+    let observed: BTreeSet<NextHop> = match (route, wrong_kind) {
+        (Some(route), None) => route.live().into_iter().collect(),
+        _ => BTreeSet::new(),
+    };
+    let full: Vec<&NextHop> =
+        route.into_iter().flat_map(|route| route.hops.iter().map(|hop| &hop.next_hop)).collect();
+    // `observed` is canonical (addresses without device); an expectation by device needs the whole hop.
+    let meets = |expected: &NextHop, observed: &NextHop| {
+        expected.is_met_by(observed)
+            || full.iter().any(|hop| hop.canonical() == *observed && expected.is_met_by(hop))
+    };
+    let (missing, unexpected) = if vip.no_family {
+        (BTreeSet::new(), BTreeSet::new())
+    } else {
+        (
+            expected.keys().filter(|e| !observed.iter().any(|o| meets(e, o))).cloned().collect(),
+            observed.iter().filter(|o| !expected.keys().any(|e| meets(e, o))).cloned().collect(),
+        )
+    };
+    Compared { vip: vip.clone(), expected, observed, wrong_kind, missing, unexpected }
+}
+
+/// Expected next-hops as the FIB would write them: where a peer is not directly connected, what its address resolves
+/// to now. A default route resolves nothing: BGP would not use it either.
+fn resolve(vip: &ExpectedVip, peers: &BTreeMap<IpAddr, Option<Route>>) -> BTreeMap<NextHop, Behind> {
+    let mut expected: BTreeMap<NextHop, Behind> = BTreeMap::new();
+    for (hop, nodes) in &vip.next_hops {
+        let route = hop.address.and_then(|address| peers.get(&address)).and_then(Option::as_ref);
+        let gateways: Vec<NextHop> = match route {
+            Some(route) if route.kind == RouteKind::Unicast && !route.prefix.is_default() => {
+                route.live().into_iter().filter(|gateway| gateway.address.is_some()).collect()
+            }
+            _ => Vec::new(),
+        };
+        if gateways.is_empty() || gateways.contains(hop) {
+            expected.entry(hop.clone()).or_default().nodes.extend(nodes.iter().cloned());
+            continue;
+        }
+        for gateway in gateways {
+            let behind = expected.entry(gateway).or_default();
+            behind.nodes.extend(nodes.iter().cloned());
+            behind.peer = Some(hop.clone());
+        }
+    }
+    expected
+}

@@ -1,0 +1,290 @@
+//! The words: condition types, reasons and messages for Node and Switch. True is good.
+//!
+//! Reasons are a closed list; their meaning is documented in the README from this file.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::ChangeStatus;
+use crate::health::clock::{Judgement, Standing};
+use crate::health::ladder::Fault;
+use crate::health::{DifferenceKind, State};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest message of a condition, characters; the admission policy refuses longer ones.
+const LONGEST: usize = 1024;
+
+/// The Node's condition for the configuration.
+pub const CONFIG_APPLIED: &str = "switchlet.io/ConfigApplied";
+/// The Node's condition for the forwarding table.
+pub const FIB_SYNCED: &str = "switchlet.io/FIBSynced";
+
+/// `status` of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Status {
+    /// Good.
+    True,
+    /// Bad.
+    False,
+    /// Could not look, or nothing is known yet.
+    Unknown,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// Why. Closed; in the order of the README's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reason {
+    /// The wanted configuration runs, read back and saved.
+    Applied,
+    /// Work is under way.
+    InProgress,
+    /// The agent has just started.
+    Starting,
+    /// `switch.yaml` is refused.
+    SettingsInvalid,
+    /// A template failed.
+    RenderFailed,
+    /// The candidate cannot be planned or was refused.
+    CandidateRejected,
+    /// A global runs with a value that switchlet did not set.
+    GlobalConflict,
+    /// The texts are missing.
+    ConfigMapNotFound,
+    /// Two ConfigMaps have the same key.
+    DuplicateKey,
+    /// After the commands the running text differed; the previous one is back.
+    ReadBackDiffers,
+    /// As above, and it could not be put back.
+    RollbackFailed,
+    /// The policy forbids writing.
+    PlanOnly,
+    /// Running left the confirmed text.
+    Drifted,
+    /// It runs, but a reboot would lose it.
+    StartupNotSaved,
+    /// A daemon of the NOS does not answer.
+    DaemonUnreachable,
+    /// Every VIP forwards to exactly its next-hops.
+    InSync,
+    /// There is nothing to judge.
+    NothingExpected,
+    /// A difference whose deadline has not passed, and nothing was known before.
+    Converging,
+    /// The switch's own control plane and its forwarding table differ.
+    SwitchDiverged,
+    /// A next-hop is missing because its announcement does not arrive.
+    AnnouncerMissing,
+    /// A next-hop is there because a node still announces it.
+    AnnouncerUnexpected,
+    /// The announcement arrives and this switch's configuration does not use it.
+    PolicyDiverged,
+    /// The difference comes and goes.
+    Flapping,
+    /// The forwarding table could not be read.
+    FibUnreadable,
+    /// The API did not answer when the expectation was to be confirmed.
+    ExpectationStale,
+    /// A node announces a VIP but has no peer address of its family.
+    NoAddressForFamily,
+}
+
+/// A condition before its times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Good, bad, unknown.
+    pub status: Status,
+    /// Why.
+    pub reason: Reason,
+    /// For people; at most 1024 characters.
+    pub message: String,
+}
+
+impl Condition {
+    /// A condition; the message is cut to what the API takes.
+    pub fn new(status: Status, reason: Reason, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if message.chars().count() > LONGEST {
+            message = message.chars().take(LONGEST - 1).chain(['…']).collect();
+        }
+        Self { status, reason, message }
+    }
+}
+
+/// What stands between an input and a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputProblem {
+    /// Which kind.
+    pub reason: Reason,
+    /// File, line, column, field, and what was expected.
+    pub message: String,
+}
+
+/// `ConfigApplied` from the input and the change. `wanted` is the revision.
+pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus) -> Condition {
+    let wanted = match input {
+        Ok(revision) => revision,
+        Err(InputProblem { reason, message }) => {
+            return Condition::new(Status::False, *reason, message.clone());
+        }
+    };
+    let say = |status, reason, text: String| Condition::new(status, reason, text);
+    match change {
+        ChangeStatus::Starting => {
+            say(Status::Unknown, Reason::Starting, "nothing has been compared yet".into())
+        }
+        ChangeStatus::InProgress => {
+            say(Status::False, Reason::InProgress, format!("revision {wanted} is being applied"))
+        }
+        ChangeStatus::Applied => {
+            say(Status::True, Reason::Applied, format!("revision {wanted} runs, read back and saved"))
+        }
+        ChangeStatus::Planned => say(
+            Status::False,
+            Reason::PlanOnly,
+            format!("revision {wanted} differs from what runs, and the policy forbids writing"),
+        ),
+        ChangeStatus::Drifted => say(
+            Status::False,
+            Reason::Drifted,
+            format!("running left revision {wanted}; only reported, as the policy says"),
+        ),
+        ChangeStatus::Refused(refusal) => {
+            let reason = match refusal.reason() {
+                "GlobalConflict" => Reason::GlobalConflict,
+                _ => Reason::CandidateRejected,
+            };
+            say(Status::False, reason, refusal.to_string())
+        }
+        ChangeStatus::ReadBackDiffers { lines, complaints } => {
+            let said = if complaints.is_empty() {
+                String::new()
+            } else {
+                format!("; the NOS said: {}", complaints.join("; "))
+            };
+            say(
+                Status::False,
+                Reason::ReadBackDiffers,
+                format!(
+                    "revision {wanted} was undone, because these lines did not read back: {}{said}",
+                    lines.join(", ")
+                ),
+            )
+        }
+        ChangeStatus::RollbackFailed { lines } => say(
+            Status::False,
+            Reason::RollbackFailed,
+            format!(
+                "revision {wanted} failed and could not be undone; still different: {}",
+                lines.join(", ")
+            ),
+        ),
+        ChangeStatus::Unreachable(why) => say(Status::Unknown, Reason::DaemonUnreachable, why.clone()),
+        ChangeStatus::NotSaved(why) => say(
+            Status::False,
+            Reason::StartupNotSaved,
+            format!("revision {wanted} runs, but a reboot would lose it: {why}"),
+        ),
+    }
+}
+
+/// `FIBSynced` from a judgement; `None` keeps what was said before.
+pub fn fib_synced(judged: Result<&Judgement, &str>, before: Option<&Condition>) -> Condition {
+    let judgement = match judged {
+        Ok(judgement) => judgement,
+        Err(why) => return Condition::new(Status::Unknown, Reason::FibUnreadable, why),
+    };
+    let count = |state: State| judgement.vips.iter().filter(|vip| vip.state == state).count();
+    let all = judgement.vips.len();
+    if let Some(first) = judgement.standing.first() {
+        let reason = if first.flapping { Reason::Flapping } else { reason_of(first.fault) };
+        return Condition::new(Status::False, reason, faults(judgement, first));
+    }
+    if count(State::Converging) > 0 {
+        // Time to converge is lawful: what was said stands.
+        return before.cloned().unwrap_or_else(|| {
+            Condition::new(
+                Status::Unknown,
+                Reason::Converging,
+                format!("{} of {all} VIPs are converging", count(State::Converging)),
+            )
+        });
+    }
+    if let Some(vip) = judgement.vips.iter().find(|vip| vip.state == State::Unknown) {
+        let reason = match vip.rung {
+            Some(crate::health::ladder::Rung::ExpectationStale) => Reason::ExpectationStale,
+            _ => Reason::NoAddressForFamily,
+        };
+        return Condition::new(Status::Unknown, reason, format!("{}: {}", vip.prefix, vip.message));
+    }
+    if all == 0 {
+        return Condition::new(Status::True, Reason::NothingExpected, "no VIP is expected on this switch");
+    }
+    Condition::new(Status::True, Reason::InSync, format!("{all} of {all} VIPs forward as expected"))
+}
+
+fn reason_of(fault: Fault) -> Reason {
+    match fault {
+        Fault::Switch => Reason::SwitchDiverged,
+        Fault::AnnouncerMissing => Reason::AnnouncerMissing,
+        Fault::AnnouncerUnexpected => Reason::AnnouncerUnexpected,
+        Fault::Policy => Reason::PolicyDiverged,
+    }
+}
+
+/// The first fault in full, and how many there are beside it.
+fn faults(judgement: &Judgement, first: &Standing) -> String {
+    let Standing { prefix, next_hop, kind, fault: _, rung, since, flapping, present } = first;
+    let kind = match kind {
+        DifferenceKind::Missing => "missing",
+        DifferenceKind::Unexpected => "unexpected",
+    };
+    let vip = judgement.vips.iter().find(|vip| vip.prefix == *prefix);
+    let node = vip
+        .and_then(|vip| vip.differences.iter().find(|difference| difference.next_hop == *next_hop))
+        .and_then(|difference| difference.node.as_ref())
+        .map(|node| format!(" ({node})"))
+        .unwrap_or_default();
+    let tail = match (flapping, present) {
+        (true, _) => ", comes and goes",
+        (false, false) => ", gone now; good again after 10s without it",
+        (false, true) => "",
+    };
+    let observed = vip.filter(|_| *present).map(|vip| format!("; {}", vip.message)).unwrap_or_default();
+    let others = judgement.standing.len() - 1;
+    let more = if others > 0 { format!("; and {others} more") } else { String::new() };
+    let since = second(*since);
+    format!("{prefix}: {next_hop}{node} {kind} ({rung:?}) since {since}{tail}{observed}{more}")
+}
+
+/// Conditions speak in whole seconds, as Kubernetes does.
+fn second(at: Timestamp) -> String {
+    at.round(jiff::Unit::Second).unwrap_or(at).to_string()
+}
+
+/// The label `switchlet.io/health`: `degraded` with any condition False, else `unknown` with any Unknown, else `ok`.
+pub fn label<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> &'static str {
+    match conditions.into_iter().map(|condition| condition.status).fold(Status::True, worse) {
+        Status::True => "ok",
+        Status::False => "degraded",
+        Status::Unknown => "unknown",
+    }
+}
+
+fn worse(a: Status, b: Status) -> Status {
+    match (a, b) {
+        (Status::False, _) | (_, Status::False) => Status::False,
+        (Status::Unknown, _) | (_, Status::Unknown) => Status::Unknown,
+        _ => Status::True,
+    }
+}

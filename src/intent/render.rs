@@ -1,0 +1,244 @@
+//! From settings and neighbours to configuration text, by templates.
+//!
+//! [`job`] collects all that a rendering needs; [`render`] does it. A template comes from a ConfigMap and is not
+//! trusted: a few bytes of it can end a process or take all memory. So [`render`] is only ever called in the child
+//! that the `sandbox` starts, never in the agent. Same job, same bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tera::Tera;
+
+use crate::change::diff::{Candidate, Owner};
+use crate::intent::nexthops::Peers;
+use crate::intent::settings::{PeerAsn, PeeringMode, SwitchSettings};
+use crate::intent::snapshot::Bundle;
+use crate::intent::yaml::Mistake;
+use crate::net::{Family, Prefix};
+
+#[cfg(test)]
+mod tests;
+
+/// The placeholder of the peers' password in every text that is shown, hashed or stored.
+pub const PASSWORD_PLACEHOLDER: &str = "<secret:peering.passwordFile>";
+
+/// The longest text that a template may produce, bytes: ConfigMaps are limited to 1 MiB, and a table of ten thousand
+/// neighbours needs 1 MiB of text.
+const OUTPUT_CAP: usize = 8 << 20;
+
+/// A template that comes with switchlet.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// Its name, by which a bundle replaces it.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// The owner whose text it renders; `None` for a part that others include.
+    pub owner: Option<&'static str>,
+}
+
+/// The built-in templates for FRR.
+pub const FRR: &[BuiltIn] = &[BuiltIn {
+    name: "frr.conf.tera",
+    text: include_str!("../../templates/frr/frr.conf.tera"),
+    owner: Some("frr"),
+}];
+
+/// All that a rendering needs; what goes to the child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Template texts by name.
+    pub templates: BTreeMap<String, String>,
+    /// Which template renders which owner's text.
+    pub roots: BTreeMap<Owner, String>,
+    /// The values that templates see.
+    pub context: Value,
+}
+
+/// The rendering of `settings` for the switch `me`: built-in templates, replaced or extended by the bundle's own.
+pub fn job(me: &str, settings: &SwitchSettings, peers: &Peers, bundle: &Bundle, built_in: &[BuiltIn]) -> Job {
+    let mut templates: BTreeMap<String, String> =
+        built_in.iter().map(|template| (template.name.to_owned(), template.text.to_owned())).collect();
+    templates.extend(
+        bundle
+            .texts
+            .iter()
+            .filter(|(name, _)| name.ends_with(".tera"))
+            .map(|(name, text)| (name.clone(), text.clone())),
+    );
+    let roots = built_in
+        .iter()
+        .filter_map(|template| template.owner.map(|owner| (owner.to_owned(), template.name.to_owned())))
+        .collect();
+    Job { templates, roots, context: context(me, settings, peers) }
+}
+
+/// The values that templates see. Every name is always there and none is null, so that a typing error in a template
+/// cannot pass for an absent option.
+pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers) -> Value {
+    // Listed exhaustively: a new setting must be considered here.
+    let SwitchSettings {
+        version: _,
+        asn,
+        router_id,
+        network_instance,
+        vips: _,
+        peering,
+        ecmp,
+        resilient_hash,
+        remote: _,
+        verify: _,
+        adopt: _,
+        vars,
+    } = settings;
+    let pools = settings.pools();
+    let neighbors: Vec<Value> = match peering.mode {
+        PeeringMode::Listen => Vec::new(),
+        PeeringMode::Static => peers
+            .iter()
+            .flat_map(|(node, hops)| hops.iter().map(move |hop| (node, hop)))
+            .map(|(node, hop)| {
+                let unnumbered = hop.device.is_some();
+                let peer = match (&hop.address, &hop.device) {
+                    (_, Some(device)) => device.clone(),
+                    (Some(address), None) => address.to_string(),
+                    (None, None) => String::new(),
+                };
+                json!({"node": node, "peer": peer, "unnumbered": unnumbered})
+            })
+            .collect(),
+    };
+    let listen_ranges: Vec<String> = match peering.mode {
+        PeeringMode::Static => Vec::new(),
+        PeeringMode::Listen => peering.nodes.subnets.iter().map(ToString::to_string).collect(),
+    };
+    let is_v6 = |prefix: &Prefix| prefix.family() == Family::V6;
+    json!({
+        "switch": me,
+        "asn": asn.0,
+        "routerId": router_id.map(|id| id.to_string()).unwrap_or_default(),
+        "networkInstance": network_instance,
+        "peerAsn": peering.peer_asn.to_string(),
+        "internal": match peering.peer_asn {
+            PeerAsn::Internal => true,
+            PeerAsn::Number(number) => number == *asn,
+            PeerAsn::External => false,
+        },
+        "neighbors": neighbors,
+        "listenRanges": listen_ranges,
+        "timers": {"hold": peering.timers.hold.0.as_secs(), "keepalive": peering.timers.keepalive.0.as_secs()},
+        "bfd": {
+            "enabled": peering.bfd.is_some(),
+            "interval": peering.bfd.map_or(300, |bfd| bfd.interval.0.as_millis()),
+            "multiplier": peering.bfd.map_or(3, |bfd| bfd.multiplier),
+        },
+        "maxPrefixes": peering.max_prefixes,
+        "password": if peering.password_file.is_some() { PASSWORD_PLACEHOLDER } else { "" },
+        "maxPaths": ecmp.max_paths,
+        "resilientHash": {
+            "enabled": resilient_hash.is_some(),
+            "maxPaths": resilient_hash.as_ref().map_or(0, |resilient| resilient.max_paths),
+            "bucketsPerPath": resilient_hash.as_ref().map_or(0, |resilient| resilient.buckets_per_path),
+        },
+        "pools": pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "protected": settings.vips.protected.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "families": {
+            "v4": pools.iter().any(|pool| !is_v6(pool)),
+            "v6": pools.iter().any(is_v6),
+        },
+        "filter": {
+            "v4": filter(settings, &pools, Family::V4),
+            "v6": filter(settings, &pools, Family::V6),
+        },
+        "vars": vars,
+    })
+}
+
+/// The import filter: protected prefixes denied first, then exactly the host routes of the pools.
+///
+/// Sequence numbers are derived from the prefix's place in the sorted list, so the same pools give the same lines.
+fn filter(settings: &SwitchSettings, pools: &[Prefix], family: Family) -> Vec<Value> {
+    let mut protected = settings.vips.protected.clone();
+    protected.sort();
+    protected.dedup();
+    let host_length = match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    };
+    let deny = protected.into_iter().map(|prefix| (prefix, "deny", format!(" le {host_length}")));
+    let permit = pools.iter().map(|prefix| (*prefix, "permit", format!(" ge {host_length}")));
+    deny.chain(permit)
+        .filter(|(prefix, _, _)| prefix.family() == family)
+        .zip(1_u32..)
+        .map(|((prefix, action, range), place)| {
+            // A range on a host prefix is refused by FRR ("le/ge must be greater than the prefix length").
+            let range = if prefix.is_host() { String::new() } else { range };
+            json!({"seq": place * 10, "action": action, "prefix": prefix.to_string(), "range": range})
+        })
+        .collect()
+}
+
+/// Renders all texts of a job. Only to be called where a crash is harmless.
+pub fn render(job: &Job) -> Result<Candidate, Mistake> {
+    let Job { templates, roots, context } = job;
+    let mut tera = Tera::new();
+    // Templates named *.html would otherwise be escaped.
+    tera.autoescape_on(Vec::<&'static str>::new());
+    tera.add_raw_templates(templates.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        .map_err(|error| mistake("templates", &error))?;
+    let context = tera::Context::from_serialize(context).map_err(|error| mistake("context", &error))?;
+    let mut texts = BTreeMap::new();
+    for (owner, root) in roots {
+        let mut output = Capped(Vec::new());
+        tera.render_to(root, &context, &mut output).map_err(|error| mistake(root, &error))?;
+        let text = String::from_utf8(output.0).map_err(|_| plain(root, "the output is not UTF-8"))?;
+        if let Some(bad) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+            return Err(plain(root, &format!("the output has a control character ({bad:?})")));
+        }
+        texts.insert(owner.clone(), text);
+    }
+    Ok(Candidate { texts })
+}
+
+fn plain(file: &str, problem: &str) -> Mistake {
+    Mistake { file: file.to_owned(), at: None, field: String::new(), problem: problem.to_owned() }
+}
+
+fn mistake(file: &str, error: &tera::Error) -> Mistake {
+    match error.kind() {
+        tera::ErrorKind::SyntaxError(report) | tera::ErrorKind::RenderingError(report) => {
+            let span = report.span();
+            Mistake {
+                file: if report.filename().is_empty() {
+                    file.to_owned()
+                } else {
+                    report.filename().to_owned()
+                },
+                at: Some((span.start_line as u64, span.start_col as u64 + 1)),
+                field: String::new(),
+                problem: report.message().to_owned(),
+            }
+        }
+        other => plain(file, &fmt::format(format_args!("{other}"))),
+    }
+}
+
+/// A buffer that refuses to grow beyond [`OUTPUT_CAP`].
+struct Capped(Vec<u8>);
+
+impl Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_CAP {
+            return Err(io::Error::other(format!("the output exceeds {} MiB", OUTPUT_CAP >> 20)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
