@@ -5,4 +5,5 @@ pub mod nexthops;
 pub mod render;
 pub mod settings;
 pub mod snapshot;
+pub mod switch;
 pub mod yaml;

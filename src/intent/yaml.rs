@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 
 /// One thing wrong with a text that a person wrote.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub struct Mistake {
     /// Name of the text, e.g. `switch.yaml`.
     pub file: String,

@@ -64,6 +64,33 @@ impl change::Dialect for Frr {
     }
 }
 
+/// The daemons' own running texts as one: of each kind of line only the word of the daemon that acts on it.
+///
+/// vtysh gives filters to every daemon that knows them. Taking zebra's copy for bgpd's would hide that a restarted bgpd
+/// has lost them.
+pub fn merge(texts: &BTreeMap<&'static str, String>) -> String {
+    let mut merged = String::new();
+    for (daemon, text) in texts {
+        let mut taken = false;
+        for raw in text.lines() {
+            if !raw.starts_with([' ', '!']) && !raw.is_empty() && !matches!(raw, "exit" | "end") {
+                let filter = ["ip prefix-list ", "ipv6 prefix-list ", "route-map "].iter().any(|f| raw.starts_with(f));
+                taken = match *daemon {
+                    "bgpd" => true,
+                    "zebra" => !filter,
+                    "bfdd" => raw == "bfd",
+                    _ => false,
+                };
+            }
+            if taken {
+                merged.push_str(raw);
+                merged.push('\n');
+            }
+        }
+    }
+    merged
+}
+
 /// The difference between what runs and what is wanted; `None` if there is none.
 pub fn plan(running: &str, candidate: &str, known: Known<'_>) -> Result<Option<OwnerPlan>, Refusal> {
     let running = tree::flatten(running);

@@ -1,0 +1,158 @@
+//! Kubernetes objects from a folder of YAML: the cluster without an API server.
+#![expect(clippy::disallowed_methods, reason = "shell: files")]
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::intent::snapshot::objects::{self, Endpoint, Meta, NodeStatus, ServiceSpec, ServiceStatus};
+use crate::intent::snapshot::{ClusterFacts, Issue};
+use crate::intent::switch::{SwitchObject, SwitchSpec};
+use crate::intent::yaml;
+
+/// Folders below the given one are read too, but not deeper than this.
+const DEEPEST: usize = 4;
+
+/// Everything the folder says about the cluster, and the `Switch` named `me` if it is there. A document that makes no
+/// sense is an issue and the rest goes on.
+pub fn read_cluster(folder: &Path, me: &str) -> io::Result<(ClusterFacts, Option<SwitchObject>)> {
+    let mut texts = Vec::new();
+    collect(&super::resolve(folder)?, 0, &mut texts)?;
+    texts.sort();
+    let mut read = Read { me, facts: ClusterFacts::default(), switch: None };
+    for (name, text) in texts {
+        match text {
+            Ok(text) => documents(&text).for_each(|document| read.document(&name, &document)),
+            Err(problem) => read.issue(format!("File {name}"), problem),
+        }
+    }
+    Ok((read.facts, read.switch))
+}
+
+type Text = (String, Result<String, String>);
+
+fn collect(folder: &Path, depth: usize, texts: &mut Vec<Text>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
+        if path.is_dir() && depth < DEEPEST {
+            collect(&path, depth + 1, texts)?;
+        } else if [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) {
+            let text = fs::read(&path)?;
+            texts.push((name.to_owned(), String::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())));
+        }
+    }
+    Ok(())
+}
+
+/// The documents of a stream, each padded with the lines before it so that its mistakes keep their place.
+fn documents(text: &str) -> impl Iterator<Item = String> {
+    let mut all: Vec<(usize, String)> = vec![(0, String::new())];
+    for (number, line) in text.lines().enumerate() {
+        if line == "---" || line.starts_with("--- ") || line == "..." {
+            all.push((number + 1, String::new()));
+        } else if let Some((_, document)) = all.last_mut() {
+            document.push_str(line);
+            document.push('\n');
+        }
+    }
+    all.into_iter()
+        .filter(|(_, document)| {
+            document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        })
+        .map(|(before, document)| "\n".repeat(before) + &document)
+}
+
+struct Read<'a> {
+    me: &'a str,
+    facts: ClusterFacts,
+    switch: Option<SwitchObject>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    metadata: Meta,
+    #[serde(default)]
+    items: Vec<Value>,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+    #[serde(default)]
+    endpoints: Value,
+}
+
+impl Read<'_> {
+    fn issue(&mut self, object: String, problem: String) {
+        self.facts.issues.push(Issue::new(object, "InvalidObject", problem));
+    }
+
+    fn document(&mut self, file: &str, text: &str) {
+        match yaml::parse::<Value>(file, text) {
+            Ok(Value::Null) => {}
+            Ok(value) => self.object(file, value),
+            Err(mistake) => self.issue(format!("File {file}"), mistake.to_string()),
+        }
+    }
+
+    fn object(&mut self, file: &str, value: Value) {
+        let object: Kind = match serde_json::from_value(value) {
+            Ok(object) => object,
+            Err(error) => return self.issue(format!("File {file}"), format!("is no Kubernetes object: {error}")),
+        };
+        let Kind { kind, metadata, items, spec, status, endpoints } = object;
+        let named = format!("{kind} {}", metadata.namespaced());
+        match kind.as_str() {
+            "List" | "ServiceList" | "NodeList" | "EndpointSliceList" => {
+                items.into_iter().for_each(|item| self.object(file, item));
+            }
+            "Service" => match (part::<ServiceSpec>(spec), part::<ServiceStatus>(status)) {
+                (Ok(spec), Ok(status)) => match objects::service(&metadata, &spec, &status) {
+                    Ok(service) => self.facts.services.extend(service.map(Arc::new)),
+                    Err(issue) => self.facts.issues.push(issue),
+                },
+                (Err(problem), _) | (_, Err(problem)) => self.issue(named, problem),
+            },
+            "EndpointSlice" => match part::<Vec<Endpoint>>(endpoints) {
+                Ok(endpoints) => self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new)),
+                Err(problem) => self.issue(named, problem),
+            },
+            "Node" => match part::<NodeStatus>(status) {
+                Ok(status) => {
+                    let (node, issues) = objects::node(&metadata, &status);
+                    self.facts.nodes.push(Arc::new(node));
+                    self.facts.issues.extend(issues);
+                }
+                Err(problem) => self.issue(format!("Node {}", metadata.name), problem),
+            },
+            "Switch" => {
+                self.facts.switches.insert(metadata.name.clone());
+                if metadata.name == self.me {
+                    match part::<SwitchSpec>(spec) {
+                        Ok(spec) => self.switch = Some(SwitchObject { metadata, spec }),
+                        Err(problem) => self.issue(named, problem),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An absent part is an empty one.
+fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T, String> {
+    match value {
+        Value::Null => Ok(T::default()),
+        value => serde_json::from_value(value).map_err(|error| error.to_string()),
+    }
+}

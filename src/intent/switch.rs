@@ -1,0 +1,88 @@
+//! The `Switch` object, as far as the agent obeys it. The full grammar is the CRD in `manifests/`.
+
+use serde::Deserialize;
+
+use crate::change::{ApplyPolicy, DriftPolicy};
+use crate::intent::snapshot::objects::Meta;
+
+/// A `Switch`.
+#[derive(Debug, Clone, Default)]
+pub struct SwitchObject {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its spec.
+    pub spec: SwitchSpec,
+}
+
+/// `spec` of a Switch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SwitchSpec {
+    /// `frr`, `srlinux`, `cumulus` or `sonic`.
+    pub nos: Option<String>,
+    /// The ConfigMaps with its texts.
+    pub config_maps: Vec<ConfigMapRef>,
+    /// How changes are applied.
+    pub apply: Apply,
+}
+
+/// One ConfigMap of the Switch's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ConfigMapRef {
+    /// Its name.
+    pub name: String,
+}
+
+/// `spec.apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Apply {
+    /// Whether configuration may be written.
+    pub policy: PolicyWord,
+    /// What to do about drift.
+    pub drift: DriftWord,
+    /// A new number releases a held candidate.
+    pub retry: u64,
+}
+
+/// `spec.apply.policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum PolicyWord {
+    /// Write.
+    #[default]
+    Enforce,
+    /// Only plan.
+    PlanOnly,
+    /// Write nothing.
+    Paused,
+}
+
+/// `spec.apply.drift`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum DriftWord {
+    /// Put it back.
+    #[default]
+    Revert,
+    /// Only say so.
+    Report,
+}
+
+impl From<PolicyWord> for ApplyPolicy {
+    fn from(word: PolicyWord) -> Self {
+        match word {
+            PolicyWord::Enforce => Self::Enforce,
+            PolicyWord::PlanOnly => Self::PlanOnly,
+            PolicyWord::Paused => Self::Paused,
+        }
+    }
+}
+
+impl From<DriftWord> for DriftPolicy {
+    fn from(word: DriftWord) -> Self {
+        match word {
+            DriftWord::Revert => Self::Revert,
+            DriftWord::Report => Self::Report,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The port through which the agent reads and writes a switch's configuration.
+//!
+//! A driver only speaks: it decides nothing, and its errors say whether it was the NOS that refused or we that could
+//! not look.
+
+use std::future::Future;
+
+use crate::change::diff::{Candidate, Plan, Running};
+
+pub mod frr;
+
+/// Why the NOS could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum NosError {
+    /// It does not answer: nothing is known.
+    #[error("{what}")]
+    Unreachable {
+        /// Who does not answer, e.g. `bgpd does not answer`.
+        what: String,
+        /// The operating system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It answered and refused.
+    #[error("{what}")]
+    Refused {
+        /// What it said.
+        what: String,
+    },
+}
+
+/// Reads and writes the texts of one switch.
+pub trait NosDriver {
+    /// What runs, one text an owner.
+    fn running(&mut self) -> impl Future<Output = Result<Running, NosError>>;
+
+    /// Sends a plan's commands, owner by owner. The complaints of the NOS are no verdict: only reading back tells what
+    /// took effect.
+    fn apply(&mut self, plan: &Plan) -> impl Future<Output = Result<Vec<String>, NosError>>;
+
+    /// Makes `candidate` what survives a reboot, beside what others own. Never called before it was read back.
+    fn save(&mut self, candidate: &Candidate) -> impl Future<Output = Result<(), NosError>>;
+}

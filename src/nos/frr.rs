@@ -1,0 +1,213 @@
+//! FRR through its own binaries (hand `exec`): reads over the daemons' vty sockets, writes with one `vtysh -f`.
+//!
+//! vtysh waits for ever if any one daemon is frozen, returns 0 when bgpd is dead, and 1 for lines that took effect.
+//! So every daemon is asked for an answer first, vtysh has a deadline, and its exit code is only a complaint.
+#![expect(clippy::disallowed_methods, reason = "shell: processes and files")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::change::dialect::frr as dialect;
+use crate::change::diff::{Candidate, Plan, Running};
+use crate::files;
+use crate::intent::render::PASSWORD_PLACEHOLDER;
+use crate::nos::{NosDriver, NosError};
+use crate::vty::{Daemon, Vty};
+
+/// An answer of a healthy daemon takes a tenth of a millisecond, its whole configuration with ten thousand lines some
+/// hundred.
+const ANSWER: Duration = Duration::from_secs(5);
+/// A daemon that does not answer this within a second is frozen, and vtysh would hang.
+const PROBE: Duration = Duration::from_secs(1);
+/// Ten thousand neighbours take vtysh 13 s on a slow control CPU.
+const VTYSH: Duration = Duration::from_secs(60);
+/// The daemons whose text we read or write, if they run.
+const DAEMONS: [Daemon; 5] = [Daemon::Mgmtd, Daemon::Zebra, Daemon::Bgpd, Daemon::Bfdd, Daemon::Staticd];
+/// What vtysh says is cut to this many lines.
+const MOST_COMPLAINTS: usize = 20;
+
+/// Where one FRR instance lives.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// FRR's view of the file system; `/` for the host's own.
+    pub root: PathBuf,
+    /// FRR's `-N`.
+    pub instance: Option<String>,
+}
+
+impl Places {
+    /// Parent of the folder with the sockets, as [`Daemon::socket`] takes it. Not `/var/run`: in another root that is
+    /// a link out of it.
+    pub fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// `frr.conf`.
+    pub fn startup(&self) -> PathBuf {
+        self.etc().join("frr.conf")
+    }
+
+    fn etc(&self) -> PathBuf {
+        let mut path = self.root.join("etc/frr");
+        path.extend(self.instance.as_deref());
+        path
+    }
+
+    fn run_inside(&self) -> PathBuf {
+        let mut path = PathBuf::from("run/frr");
+        path.extend(self.instance.as_deref());
+        path
+    }
+}
+
+/// One FRR instance.
+#[derive(Debug)]
+pub struct FrrDriver {
+    places: Places,
+    password: Option<String>,
+}
+
+impl FrrDriver {
+    /// A driver; nothing is opened before it is used.
+    pub fn new(places: Places) -> Self {
+        Self { places, password: None }
+    }
+
+    /// The peers' password, which stands as a placeholder in every text that leaves this driver.
+    pub fn set_password(&mut self, password: Option<String>) {
+        self.password = password;
+    }
+
+    fn reveal(&self, text: &str) -> String {
+        match &self.password {
+            Some(password) => text.replace(PASSWORD_PLACEHOLDER, password),
+            None => text.to_owned(),
+        }
+    }
+
+    fn conceal(&self, text: &str) -> String {
+        let Some(password) = self.password.as_ref().filter(|password| !password.is_empty()) else {
+            return text.to_owned();
+        };
+        text.lines()
+            .map(|line| match line.split_once(" password ") {
+                Some((head, rest)) if rest.split(' ').next_back() == Some(password) => {
+                    format!("{head} password {PASSWORD_PLACEHOLDER}\n")
+                }
+                _ => format!("{}\n", line.replace(password.as_str(), PASSWORD_PLACEHOLDER)),
+            })
+            .collect()
+    }
+
+    async fn texts(&self, deadline: Duration, command: &str) -> Result<BTreeMap<&'static str, String>, NosError> {
+        let mut texts = BTreeMap::new();
+        for daemon in DAEMONS {
+            let socket = daemon.socket(&self.places.run(), self.places.instance.as_deref());
+            // A daemon that was never started has no socket; one that died left it.
+            let required = matches!(daemon, Daemon::Zebra | Daemon::Bgpd);
+            if !required && !socket.exists() {
+                continue;
+            }
+            let text = ask(&socket, deadline, command).await.map_err(|source| NosError::Unreachable {
+                what: format!("{} does not answer on {}", daemon.name(), socket.display()),
+                source,
+            })?;
+            texts.insert(daemon.name(), text);
+        }
+        Ok(texts)
+    }
+
+    async fn vtysh(&self, commands: &str) -> Result<Vec<String>, NosError> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |source| NosError::Unreachable { what, source }
+        };
+        let inside = self.places.run_inside().join(format!("switchlet-{}.conf", std::process::id()));
+        let path = self.places.root.join(&inside);
+        files::write_private(&path, commands.as_bytes())
+            .map_err(failed(&format!("{} cannot be written", path.display())))?;
+        let output = tokio::time::timeout(VTYSH, self.command(&Path::new("/").join(&inside)).output()).await;
+        // Left behind it would be overwritten next time; it holds nothing that frr.conf does not.
+        drop(std::fs::remove_file(&path));
+        let output = match output {
+            Err(_) => {
+                return Err(NosError::Unreachable {
+                    what: format!("vtysh did not finish within {} s", VTYSH.as_secs()),
+                    source: io::ErrorKind::TimedOut.into(),
+                });
+            }
+            Ok(output) => output.map_err(failed("vtysh cannot be started"))?,
+        };
+        let said = [output.stdout, output.stderr].concat();
+        let said = self.conceal(&String::from_utf8_lossy(&said));
+        let mut complaints: Vec<String> =
+            said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).take(MOST_COMPLAINTS).collect();
+        if !output.status.success() && complaints.is_empty() {
+            complaints.push(format!("vtysh: {}", output.status));
+        }
+        Ok(complaints)
+    }
+
+    fn command(&self, file: &Path) -> Command {
+        let mut command = if self.places.root == Path::new("/") {
+            Command::new("/usr/bin/vtysh")
+        } else {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg("exec-in").arg(&self.places.root).arg("/usr/bin/vtysh");
+            command
+        };
+        if let Some(instance) = &self.places.instance {
+            command.args(["-N", instance]);
+        }
+        command.arg("-f").arg(file);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+}
+
+async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<String> {
+    let mut vty = Vty::open(socket, deadline).await?;
+    vty.enable().await?;
+    let reply = vty.ask(command).await?;
+    if !reply.is_success() {
+        return Err(io::Error::other(format!("`{command}` gave code {}", reply.code)));
+    }
+    Ok(reply.text)
+}
+
+impl NosDriver for FrrDriver {
+    async fn running(&mut self) -> Result<Running, NosError> {
+        let texts = self.texts(ANSWER, "show running-config").await?;
+        let text = dialect::merge(&texts);
+        Ok(Running { texts: BTreeMap::from([(dialect::OWNER.to_owned(), self.conceal(&text))]) })
+    }
+
+    async fn apply(&mut self, plan: &Plan) -> Result<Vec<String>, NosError> {
+        let Some(plan) = plan.owners.get(dialect::OWNER) else { return Ok(Vec::new()) };
+        self.texts(PROBE, "echo alive").await?;
+        let commands: String = plan.commands.iter().map(|line| format!("{line}\n")).collect();
+        self.vtysh(&self.reveal(&commands)).await
+    }
+
+    async fn save(&mut self, candidate: &Candidate) -> Result<(), NosError> {
+        let Some(text) = candidate.texts.get(dialect::OWNER) else { return Ok(()) };
+        self.texts(PROBE, "echo alive").await?;
+        let path = self.places.startup();
+        let failed = |source| NosError::Unreachable { what: format!("{} cannot be written", path.display()), source };
+        let file = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let wanted = self.reveal(&dialect::splice(&file, text));
+        if wanted == file {
+            return Ok(());
+        }
+        files::replace(&path, wanted.as_bytes()).map_err(failed)
+    }
+}
