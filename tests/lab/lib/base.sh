@@ -86,6 +86,17 @@ alive() {
 	grep -qzxF "$MARK" "/proc/$pid/environ" 2>/dev/null || return 1
 	echo "$pid"
 }
+# gone PID…: really ended. A process that was killed loses its environment, then becomes a zombie, and only after its
+# last thread has ended are its sockets closed; until then a successor could not bind its port.
+gone() {
+	local pid stat
+	for pid; do
+		{ read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+		stat=${stat##*) }
+		[ "${stat%% *}" = Z ] || return 1
+		[ "$(echo "/proc/$pid/task/"*)" = "/proc/$pid/task/$pid" ] || [ ! -e "/proc/$pid/task" ] || return 1
+	done
+}
 dead() { ! alive "$1" >/dev/null; }
 frozen() {
 	local pid stat
@@ -105,5 +116,5 @@ act() {
 	thaw) kill -CONT "$pid" && return ;;
 	*) usage_error "unknown action '$1'" ;;
 	esac
-	until_true 5 dead "$2" || die "$3 ($pid) did not end within 5 s of $1"
+	until_true 5 gone "$pid" || die "$3 ($pid) did not end within 5 s of $1"
 }

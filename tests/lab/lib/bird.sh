@@ -10,6 +10,7 @@ bird_setup() {
 	mkdir -p "$dir"
 	: >"$dir/to-leaf1"
 	: >"$dir/to-leaf2"
+	[ "${V6_NEXTHOP:-global}" = global ] || touch "$dir/link-local"
 	{
 		cat <<-CONF
 			router id 192.168.1.$((9 + 2 * n));
@@ -32,12 +33,12 @@ bird_setup() {
 				protocol bgp leaf${i}_v4 from leaf {
 				  neighbor 192.168.$i.$((8 + 2 * n)) as 6500$i;
 				  source address 192.168.$i.$((9 + 2 * n));
-				  ipv4 { import none; export filter to_leaf$i; next hop self; };
+				  ipv4 { import none; export filter to_leaf$i; };
 				}
 				protocol bgp leaf${i}_v6 from leaf {
 				  neighbor fd00:$i:$n::1 as 6500$i;
 				  source address fd00:$i:$n::2;
-				  ipv6 { import none; export filter to_leaf$i; next hop self; };
+				  ipv6 { import none; export filter to_leaf$i; };
 				}
 			CONF
 		done
@@ -62,6 +63,9 @@ bird_announcements() {
 		done
 		for i in 1 2; do
 			echo "filter to_leaf$i {"
+			# BIRD adds its link-local address to the next-hop, and FRR then prefers that. Speakers differ in this;
+			# V6_NEXTHOP=link-local at "lab up" gives the other kind. Setting the attribute suppresses the addition.
+			[ -e "$dir/link-local" ] || echo "  if net.type = NET_IP6 then bgp_next_hop = fd00:$i:${1#s}::2;"
 			while read -r p; do echo "  if net = $p then accept;"; done <"$dir/to-leaf$i"
 			echo "  reject; }"
 		done

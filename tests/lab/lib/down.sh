@@ -15,15 +15,17 @@ lab_pids() {
 marked() { { grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null || :; } | cut -d/ -f3; }
 
 down() {
-	local pid n tries=0
+	local pid pids n tries=0
 	# First the reaper, or it would do the same at the same time (not if it is what called us).
 	if [ "${REAPING:-}" != 1 ]; then
 		for pid in $(marked "$REAPER"); do kill -KILL "$pid" 2>/dev/null || :; done
 	fi
 	# An unfinished "up" is marked as well and dies here; what it was just starting may slip through one round.
 	while :; do
-		for pid in $(lab_pids | sort -u); do [ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null || :; done
-		until_true 2 no_pids || :
+		pids=$(lab_pids | sort -u | grep -vx $$ || :)
+		for pid in $pids; do kill -KILL "$pid" 2>/dev/null || :; done
+		# shellcheck disable=SC2086 # a list of pids
+		until_true 3 gone $pids || :
 		for n in $ALL; do
 			[ ! -e "/run/netns/$LAB-$n" ] || ip netns del "$LAB-$n" 2>/dev/null || :
 		done
@@ -45,11 +47,6 @@ down() {
 	rm -f "$REAPER_LOG"
 	rmdir "${STATE%/*}" 2>/dev/null || : # the last lab takes the common directory along
 }
-no_pids() {
-	local pid
-	for pid in $(lab_pids); do [ "$pid" = $$ ] || return 1; done
-}
-
 # One line for each thing that is still there.
 leftovers() {
 	local pid n

@@ -53,6 +53,10 @@ sysctls() {
 		net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.default.accept_ra=0
 		net.ipv6.conf.all.keep_addr_on_down=1 net.ipv6.conf.default.keep_addr_on_down=1"
 	case $1 in
+	s? | client) # on a lost carrier use the second default route
+		set="$set net.ipv4.conf.all.ignore_routes_with_linkdown=1 net.ipv6.conf.all.ignore_routes_with_linkdown=1
+			net.ipv4.conf.default.ignore_routes_with_linkdown=1 net.ipv6.conf.default.ignore_routes_with_linkdown=1"
+		;;
 	leaf*) # policy 1 hashes layer 4: flows of one client spread over the servers
 		set="$set net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 			net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=1"
