@@ -1,6 +1,7 @@
 #!/bin/bash
 # selftest.sh: proves that the lab does what the tests rely on. One line per check; exit 1 if any fails, 77 if the
 # machine lacks something. Uses two labs of its own, swla and swlb, so it may run beside others.
+# shellcheck disable=SC2317 # functions are called through "check"
 set -u
 cd "$(dirname "$0")" || exit 1
 VIP=203.0.113.10
@@ -59,9 +60,9 @@ established() { # LEAF HOW-MANY
 daemons() {
 	local leaf d s
 	for leaf in leaf1 leaf2; do
-		for d in zebra staticd bgpd bfdd; do "$1" vtysh $leaf -d $d -c 'show version' || return; done
+		for d in zebra staticd bgpd bfdd; do "$1" vtysh "$leaf" -d "$d" -c 'show version' || return; done
 	done
-	for s in s1 s2 s3; do "$1" birdc $s show status | grep 'up and running' || return; done
+	for s in s1 s2 s3; do "$1" birdc "$s" show status | grep 'up and running' || return; done
 }
 bfd_up() { [ "$(a vtysh leaf1 -c 'show bfd peers json' | jq '[.[] | select(.status == "up")] | length')" = 6 ]; }
 sessions_since() { a birdc s1 show protocols | awk '$2 == "BGP" && $1 ~ /leaf1/ { print $1, $5 }'; }
@@ -126,6 +127,7 @@ check "s2's speaker killed" a speaker kill s2
 eventually 5 "its next-hop goes" equals '["192.168.1.11","192.168.1.15"]' nexthops a leaf1 $VIP
 check "and started" a speaker start s2
 eventually 15 "its next-hop comes" equals "$three" nexthops a leaf1 $VIP
+eventually 10 "BFD up again" bfd_up
 check "s2's speaker frozen" a speaker freeze s2
 eventually 3 "BFD takes its next-hop away" equals '["192.168.1.11","192.168.1.15"]' nexthops a leaf1 $VIP
 check "and thawed" a speaker thaw s2

@@ -9,7 +9,7 @@ kubectl_path() { echo "$(<"$STATE/assets")/kubectl"; }
 kubectl_admin() { within api env KUBECONFIG="$KUBE/admin.conf" "$(kubectl_path)" --cache-dir "$KUBE/cache" "$@"; }
 
 pki_up() {
-	mkdir -p -m 700 "$PKI" "$KUBE"
+	mkdir -m 700 "$PKI" "$KUBE"
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=lab-ca \
 		-addext keyUsage=critical,keyCertSign -keyout "$PKI/ca.key" -out "$PKI/ca.crt" 2>"$STATE/log/pki.log"
 	certificate apiserver /CN=kube-apiserver serverAuth \
@@ -54,7 +54,7 @@ api_start() { # [etcd|apiserver]
 	if [ "${1:-apiserver}" = apiserver ] && dead "$(api_pid apiserver)"; then
 		# No default route in this namespace: without --advertise-address it would find no address of its own.
 		spawn apiserver api "$bin/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
-			--bind-address=0.0.0.0 --advertise-address=$API_IP --secure-port=6443 \
+			--bind-address=0.0.0.0 --advertise-address="$API_IP" --secure-port=6443 \
 			--service-cluster-ip-range=10.96.0.0/24,fd00:96::/112 \
 			--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true \
 			--client-ca-file="$PKI/ca.crt" --tls-cert-file="$PKI/apiserver.crt" --tls-private-key-file="$PKI/apiserver.key" \

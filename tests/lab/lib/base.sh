@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # used by the other parts
 # Names, progress lines and processes; everything else in lib/ builds on it.
 
 LAB=${LAB:-swl}

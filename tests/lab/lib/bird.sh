@@ -108,7 +108,9 @@ speaker_cmd() {
 # announce SERVER [--to LEAF] PREFIX…: the whole set from now on. A bare address is a host route. A speaker that is
 # down or frozen takes the set when it is started or thawed.
 announce_cmd() {
-	local s=${1:-} leaves=$LEAVES p leaf
+	local s=${1:-} p leaf
+	# shellcheck disable=SC2153 # from base.sh
+	local leaves=$LEAVES
 	need_name "$s" "$SERVERS"
 	shift
 	if [ "${1:-}" = --to ]; then

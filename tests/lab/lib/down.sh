@@ -51,7 +51,7 @@ down() {
 leftovers() {
 	local pid n
 	for pid in $(lab_pids | sort -un) $(marked "$REAPER"); do
-		[ "$pid" != $$ ] && [ -e "/proc/$pid" ] || continue
+		if [ "$pid" = $$ ] || [ ! -e "/proc/$pid" ]; then continue; fi
 		[ "${REAPING:-}" != 1 ] || ! grep -qzxF "$REAPER" "/proc/$pid/environ" 2>/dev/null || continue
 		echo "process $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | cut -c1-100)"
 	done
@@ -68,20 +68,19 @@ leftovers_cmd() {
 }
 
 # The reaper outlives whatever happens to its owner, SIGKILL included, so the lab never outlives the owner.
-reaper_start() {
-	local owner=$1 born
-	born=$(birth "$owner") || die "there is no process $owner to be the owner"
+reaper_start() { # OWNER BIRTH
 	(
 		[ -z "${PAUSE_FD:-}" ] || exec {PAUSE_FD}>&-
 		cd /
-		exec setsid env "$REAPER" "$SELF" reap "$owner" "$born" </dev/null >/dev/null 2>"$REAPER_LOG"
+		exec setsid env "$REAPER" "$SELF" reap "$1" "$2" </dev/null >/dev/null 2>"$REAPER_LOG"
 	) &
 }
 reap() { # OWNER BIRTH
-	while [ "$(birth "$1")" = "$2" ]; do pause 0.3; done
+	while alive_since "$1 $2"; do pause 0.3; done
 	REAPING=1
 	down
 }
+alive_since() { [ "${1#* }" ] && [ "$(birth "${1% *}")" = "${1#* }" ]; } # "OWNER BIRTH"
 # birth PID: when it was started, in clock ticks since boot; with that a pid names one process only. Not for zombies.
 birth() {
 	local stat

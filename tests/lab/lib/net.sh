@@ -137,7 +137,7 @@ vip_cmd() {
 	esac
 	for a; do
 		case $a in */*) ;; *:*) a=$a/128 ;; *) a=$a/32 ;; esac
-		if [ $op = add ]; then
+		if [ "$op" = add ]; then
 			known "$a" "$have" || ip -n "$LAB-$server" addr add "$a" dev lo
 		elif known "$a" "$have"; then
 			ip -n "$LAB-$server" addr del "$a" dev lo
