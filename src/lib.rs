@@ -1,7 +1,13 @@
 //! switchlet.
 
 pub mod change;
+pub mod cluster;
+pub mod fib;
+pub mod files;
 pub mod health;
 pub mod intent;
 pub mod net;
+pub mod nos;
 pub mod rib;
+pub mod sandbox;
+pub mod vty;
