@@ -91,7 +91,7 @@ impl Vty {
         Ok(Self { stream: Some(stream), deadline })
     }
 
-    /// Enters the mode that configuration needs. Reading works without.
+    /// Enters the mode that configuration needs, and some questions too (`show bfd peers`).
     pub async fn enable(&mut self) -> io::Result<Reply> {
         self.ask("enable").await
     }

@@ -7,6 +7,7 @@ mod netns;
 #[path = "support/oracle.rs"]
 mod oracle;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use netns::{in_namespace, ip, ip_batch, ips, sysctl, three_ports, wait_for_carrier_loss};
@@ -47,8 +48,12 @@ fn agree(text: &str) -> Route {
 fn three_hops_in_line() {
     in_namespace(|| {
         three_ports();
-        ip("route add 203.0.113.10/32 proto bgp nexthop via 10.9.1.2 nexthop via 10.9.2.2 nexthop via 10.9.3.2");
-        ip("-6 route add fd99::10/128 proto bgp nexthop via fd00:1::2 nexthop via fd00:2::2 nexthop via fd00:3::2");
+        ip(
+            "route add 203.0.113.10/32 proto bgp nexthop via 10.9.1.2 nexthop via 10.9.2.2 nexthop via 10.9.3.2",
+        );
+        ip(
+            "-6 route add fd99::10/128 proto bgp nexthop via fd00:1::2 nexthop via fd00:2::2 nexthop via fd00:3::2",
+        );
         let route = agree("203.0.113.10/32");
         assert_eq!(live(&route), ["10.9.1.2", "10.9.2.2", "10.9.3.2"]);
         assert_eq!((route.protocol, route.table, route.group), (switchlet::net::PROTOCOL_BGP, 254, None));
@@ -82,7 +87,10 @@ fn group_with_and_without_compatibility_mode() {
             assert_eq!(live(&exact("fd99::10/128").unwrap()), ["fd00:1::2", "fd00:2::2"]);
             assert_eq!(live(&exact("fd99::11/128").unwrap()), ["fd00:1::2"]);
             let all: Vec<_> = within("203.0.113.0/24").iter().map(live).collect();
-            assert_eq!(all, [live(&route), vec!["10.9.1.2".into()], vec!["fd00:1::2".into(), "fd00:2::2".into()]]);
+            assert_eq!(
+                all,
+                [live(&route), vec!["10.9.1.2".into()], vec!["fd00:1::2".into(), "fd00:2::2".into()]]
+            );
         };
         sysctl("net/ipv4/nexthop_compat_mode", "1");
         check();
@@ -165,7 +173,9 @@ fn hops_without_carrier_and_dead_ones() {
         ip("-6 route add fd99::10/128 nexthop via fd00:1::2 nexthop via fd00:2::2 nexthop via fd00:3::2");
         ip("link set q2 down");
         wait_for_carrier_loss("p2");
-        for (vip, left) in [("203.0.113.10/32", ["10.9.1.2", "10.9.3.2"]), ("fd99::10/128", ["fd00:1::2", "fd00:3::2"])] {
+        for (vip, left) in
+            [("203.0.113.10/32", ["10.9.1.2", "10.9.3.2"]), ("fd99::10/128", ["fd00:1::2", "fd00:3::2"])]
+        {
             let route = agree(vip);
             assert_eq!(live(&route), left);
             assert_eq!(route.hops.iter().filter(|hop| hop.state == HopState::LinkDown).count(), 1);
@@ -206,9 +216,10 @@ fn routes_that_refuse() {
             ("unreachable", RouteKind::Unreachable),
             ("prohibit", RouteKind::Prohibit),
         ] {
-            for (vip, other, wide, family) in
-                [("203.0.113.10", "203.0.113.11", "203.0.113.0/24", "-4"), ("fd99::10", "fd99::11", "fd99::/64", "-6")]
-            {
+            for (vip, other, wide, family) in [
+                ("203.0.113.10", "203.0.113.11", "203.0.113.0/24", "-4"),
+                ("fd99::10", "fd99::11", "fd99::/64", "-6"),
+            ] {
                 let host = Prefix::host(vip.parse().unwrap()).to_string();
                 ip(&format!("{family} route add {word} {host}"));
                 let route = agree(&host);
@@ -291,7 +302,8 @@ fn nothing_at_all_and_a_default_route_only() {
         ip("-6 route add default via fd00:1::2");
         assert_eq!(fib.exact_now(&vips).unwrap(), [None, None, None]);
         assert_eq!(fib.within_now(&vips).unwrap(), []);
-        let longest = fib.longest_now(&["203.0.113.10".parse().unwrap(), "fd99::10".parse().unwrap()]).unwrap();
+        let longest =
+            fib.longest_now(&["203.0.113.10".parse().unwrap(), "fd99::10".parse().unwrap()]).unwrap();
         assert!(longest.iter().flatten().all(|route| route.prefix.is_default()));
         assert_eq!(longest.iter().flatten().count(), 2);
         agree("0.0.0.0/0");
@@ -385,21 +397,23 @@ fn a_table_of_its_own() {
 fn many_routes_and_few_pools() {
     in_namespace(|| {
         three_ports();
-        let batch: String = (0..100_000u32)
-            .map(|n| {
-                let [_, b, c, d] = n.to_be_bytes();
-                format!("route add 20.{b}.{c}.{d}/32 nexthop via 10.9.1.2 nexthop via 10.9.2.2 nexthop via 10.9.3.2\n")
-            })
-            .collect();
+        let mut batch = String::new();
+        for n in 0..100_000u32 {
+            let [_, b, c, d] = n.to_be_bytes();
+            let hops = "nexthop via 10.9.1.2 nexthop via 10.9.2.2 nexthop via 10.9.3.2";
+            writeln!(batch, "route add 20.{b}.{c}.{d}/32 {hops}").unwrap();
+        }
         ip_batch(&batch, false);
         let mut fib = NetlinkFib::open().unwrap();
-        let pools = [prefix("20.0.1.0/24"), prefix("20.0.1.128/25"), prefix("20.1.134.0/24"), prefix("fd99::/64")];
+        let pools =
+            [prefix("20.0.1.0/24"), prefix("20.0.1.128/25"), prefix("20.1.134.0/24"), prefix("fd99::/64")];
         let found = fib.within_now(&pools).unwrap();
         assert_eq!(found.len(), 256 + 160);
         assert!(found.iter().all(|route| route.hops.len() == 3));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         assert_eq!(runtime.block_on(fib.within(&pools)).unwrap(), found);
-        let vips: Vec<Prefix> = found.iter().map(|route| route.prefix).chain([prefix("20.9.9.9/32")]).collect();
+        let vips: Vec<Prefix> =
+            found.iter().map(|route| route.prefix).chain([prefix("20.9.9.9/32")]).collect();
         let answers = runtime.block_on(fib.exact(&vips)).unwrap();
         assert_eq!(answers.last().unwrap(), &None);
         assert_eq!(answers.into_iter().flatten().collect::<Vec<_>>(), found);
@@ -442,7 +456,11 @@ fn route_line() -> impl Strategy<Value = String> {
         let gateway = |port: &usize| if v6 { format!("fd00:{port}::2") } else { format!("10.9.{port}.2") };
         match ports.as_slice() {
             [port] => format!("via {}", gateway(port)),
-            ports => ports.iter().map(|port| format!("nexthop via {} ", gateway(port))).collect(),
+            ports => {
+                let hops: Vec<String> =
+                    ports.iter().map(|port| format!("nexthop via {}", gateway(port))).collect();
+                hops.join(" ")
+            }
         }
     };
     let action = prop_oneof![

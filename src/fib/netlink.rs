@@ -75,7 +75,11 @@ impl NetlinkFib {
         self.quick.group(id)
     }
 
-    async fn answer(&mut self, question: Question, prefixes: &[Prefix]) -> Result<Vec<Option<Route>>, FibError> {
+    async fn answer(
+        &mut self,
+        question: Question,
+        prefixes: &[Prefix],
+    ) -> Result<Vec<Option<Route>>, FibError> {
         for attempt in 1..=ATTEMPTS {
             let mut looks = Vec::with_capacity(prefixes.len());
             for chunk in prefixes.chunks(CHUNK) {

@@ -61,6 +61,8 @@ impl FrrRib {
     async fn ask_anew(&mut self, daemon: Daemon, command: &str) -> io::Result<crate::vty::Reply> {
         let path = daemon.socket(&self.run, self.instance.as_deref());
         let mut vty = Vty::open(&path, self.deadline).await?;
+        // bfdd shows its peers to the privileged only.
+        vty.enable().await?;
         let reply = vty.ask(command).await?;
         self.open.insert(daemon, vty);
         Ok(reply)
@@ -94,7 +96,8 @@ impl RibReader for FrrRib {
                     session.bfd_up = up.get(&session.peer).copied().or(session.bfd_up);
                 }
             }
-            Err(error) => tracing::debug!(%error, "no word on BFD"),
+            Err(error @ RibError::Unreachable { .. }) => tracing::debug!(%error, "no word on BFD"),
+            Err(error) => return Err(error),
         }
         Ok(sessions)
     }

@@ -29,7 +29,8 @@ async fn an_answer_is_read_to_its_end_wherever_it_is_cut() {
     let whole = b"{\n}\n\0\0\0\0".to_vec();
     for cut in 0..whole.len() {
         let pieces = vec![whole[..cut].to_vec(), whole[cut..].to_vec()];
-        let (_dir, mut vty) = daemon(vec![pieces.clone(), vec![b"% Unknown command\0\0\0\x02".to_vec()]]).await;
+        let (_dir, mut vty) =
+            daemon(vec![pieces.clone(), vec![b"% Unknown command\0\0\0\x02".to_vec()]]).await;
         assert_eq!(vty.ask("show").await.unwrap(), Reply { text: "{\n}\n".into(), code: 0 });
         let refused = vty.ask("nonsense").await.unwrap();
         assert_eq!((refused.code, refused.is_success()), (2, false));

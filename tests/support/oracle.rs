@@ -30,7 +30,8 @@ pub fn routes() -> BTreeMap<Prefix, Seen> {
     for family in ["-4", "-6"] {
         for table in ["main", "local type local"] {
             let text = ip(&format!("-j {family} route show table {table}"));
-            let listed: Vec<Value> = if text.trim().is_empty() { vec![] } else { serde_json::from_str(&text).unwrap() };
+            let listed: Vec<Value> =
+                if text.trim().is_empty() { vec![] } else { serde_json::from_str(&text).unwrap() };
             for entry in &listed {
                 let (prefix, seen) = read(family, entry);
                 let local = table.starts_with("local");
@@ -65,8 +66,10 @@ fn read(family: &str, entry: &Value) -> (Prefix, Seen) {
 
 fn hop(entry: &Value) -> Hop {
     let gateway = entry["gateway"].as_str().or_else(|| entry["via"]["host"].as_str());
-    let flags: Vec<&str> =
-        entry["flags"].as_array().map(|flags| flags.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+    let flags: Vec<&str> = entry["flags"]
+        .as_array()
+        .map(|flags| flags.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
     let state = if flags.contains(&"dead") {
         HopState::Dead
     } else if flags.contains(&"linkdown") {

@@ -14,8 +14,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::wire::{Messages, broken};
 use crate::fib::FibError;
 
-/// Multicast groups of `linux/rtnetlink.h`, `RTNLGRP_*`: LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
-/// IPV6_ROUTE, IPV6_RULE.
+/// Multicast groups of `linux/rtnetlink.h`: `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`,
+/// `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV6_RULE`.
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 /// `RTNLGRP_NEXTHOP`, unknown to kernels before 5.3.
 const GROUP_NEXTHOP: u32 = 32;

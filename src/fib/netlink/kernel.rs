@@ -226,9 +226,8 @@ impl Kernel {
                     Ok(())
                 })?;
                 match ending {
-                    Ending::Complete => {}
                     // A table that was never written to does not exist.
-                    Ending::Refused(libc::ENOENT) => {}
+                    Ending::Complete | Ending::Refused(libc::ENOENT) => {}
                     Ending::Interrupted => continue 'attempt,
                     Ending::Refused(code) => {
                         return Err(broken("dump routes", io::Error::from_raw_os_error(code)));
@@ -245,8 +244,9 @@ impl Kernel {
         &mut self,
         mut routes: Vec<Option<RawRoute>>,
     ) -> Result<Option<Vec<Option<Route>>>, FibError> {
-        let unresolved =
-            |route: &RawRoute| route.kind == RouteKind::Unicast && route.object.is_some() && route.hops.is_empty();
+        let unresolved = |route: &RawRoute| {
+            route.kind == RouteKind::Unicast && route.object.is_some() && route.hops.is_empty()
+        };
         if routes.iter().flatten().any(unresolved) {
             let objects = self.objects()?;
             for route in routes.iter_mut().flatten().filter(|route| unresolved(route)) {
@@ -263,7 +263,7 @@ impl Kernel {
         Ok(routes
             .into_iter()
             .map(|route| match route {
-                Some(route) => finish(route, &names).map(Some),
+                Some(route) => finish(&route, &names).map(Some),
                 None => Some(None),
             })
             .collect())
@@ -354,7 +354,7 @@ pub(super) fn device_name(body: &[u8]) -> Result<String, Malformed> {
     Err(Malformed("link without a name"))
 }
 
-fn finish(route: RawRoute, names: &HashMap<u32, String>) -> Option<Route> {
+fn finish(route: &RawRoute, names: &HashMap<u32, String>) -> Option<Route> {
     let hop = |hop: &RawHop| {
         let device = match hop.oif {
             Some(index) => Some(names.get(&index)?.clone()),

@@ -64,7 +64,9 @@ impl Sieve {
             }
             Self::Longest(found) => {
                 let start = found.partition_point(|(address, _)| *address < prefix.address());
-                for (_, slot) in found.iter_mut().skip(start).take_while(|(address, _)| prefix.contains(*address)) {
+                for (_, slot) in
+                    found.iter_mut().skip(start).take_while(|(address, _)| prefix.contains(*address))
+                {
                     let route = view.own()?;
                     // A throw sends the look-up on to another table.
                     if route.kind != crate::net::RouteKind::Throw && beats_longest(&route, slot.as_ref()) {
@@ -74,7 +76,8 @@ impl Sieve {
             }
             Self::Inside(pools, found) => {
                 let next = pools.partition_point(|pool| pool.address() <= prefix.address());
-                let covered = next.checked_sub(1).and_then(|at| pools.get(at)).is_some_and(|pool| pool.covers(prefix));
+                let covered =
+                    next.checked_sub(1).and_then(|at| pools.get(at)).is_some_and(|pool| pool.covers(prefix));
                 if covered {
                     let route = view.own()?;
                     if beats(&route, found.get(&prefix)) {

@@ -120,7 +120,9 @@ fn the_route_manager() {
     assert_eq!(hops, ["10.9.1.2%p1", "10.9.2.2%p2"]);
     let managed = parse::managed(recording!("route-v6"), "fd99::10/128".parse().unwrap()).unwrap();
     assert_eq!(managed.installed[0].to_string(), "fd00:1::2%p1");
-    for absent in ["{}", r#"{"203.0.113.10/32":[]}"#, r#"{"0.0.0.0/0":[{"protocol":"static","selected":true}]}"#] {
+    for absent in
+        ["{}", r#"{"203.0.113.10/32":[]}"#, r#"{"0.0.0.0/0":[{"protocol":"static","selected":true}]}"#]
+    {
         assert_eq!(parse::managed(absent, vip).unwrap(), Managed::default());
     }
     let lost = r#"{"203.0.113.10/32":[{"protocol":"bgp","selected":true,"queued":true,"nexthops":[
