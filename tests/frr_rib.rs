@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use frr::{Bird, Frr, Netns, can_run, eventually};
 use nix::sys::signal::Signal;
-use switchlet::net::Prefix;
+use switchlet::net::{Prefix, is_link_local};
 use switchlet::rib::frr::FrrRib;
 use switchlet::rib::{Managed, RibError, RibReader};
 use switchlet::vty::{Daemon, Vty};
@@ -131,7 +131,15 @@ fn sessions_paths_and_routes_of_a_real_leaf() {
         let paths = runtime.block_on(rib.paths(vip("fd99::10/128"))).unwrap();
         (!paths.is_empty()).then_some(paths)
     });
-    assert_eq!(paths[0].next_hop.as_ref().unwrap().to_string(), "fd00:1::2");
+    // The speaker offers its global and its link-local address, and FRR forwards to the latter.
+    let installed = eventually("the IPv6 VIP in zebra", Duration::from_secs(30), || {
+        runtime.block_on(rib.managed(vip("fd99::10/128"))).unwrap().installed.into_iter().next()
+    });
+    let path = &paths[0];
+    let next_hop = path.next_hop.as_ref().unwrap();
+    assert_eq!(path.peer, "fd00:1::2");
+    assert!(is_link_local(next_hop.address.unwrap()), "{next_hop}");
+    assert!(next_hop.is_met_by(&installed), "{next_hop} and {installed}");
 
     for absent in ["203.0.113.99/32", "fd99::99/128", "203.0.113.0/24"] {
         assert_eq!(runtime.block_on(rib.paths(vip(absent))).unwrap(), []);

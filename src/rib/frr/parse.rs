@@ -171,6 +171,9 @@ struct PathPeer {
 }
 
 /// `show bgp ipv4|ipv6 unicast P json`: the paths of one prefix; none if the table does not have it.
+///
+/// The next-hop is the one bgpd uses. Of an IPv6 speaker that offers a global and a link-local address this is
+/// the link-local one, and for a session by address bgpd does not say its device.
 pub(super) fn paths(text: &str) -> Result<Vec<Path>, String> {
     let answer: Paths = read(text)?;
     match answer.warning {

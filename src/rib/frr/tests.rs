@@ -95,6 +95,9 @@ fn paths_of_a_prefix() {
     assert_eq!(paths[0].next_hop, Some(NextHop::via("10.9.1.2".parse().unwrap())));
     let paths = parse::paths(recording!("paths-v6")).unwrap();
     assert_eq!(paths[0].next_hop, Some(NextHop::via("fd00:1::2".parse().unwrap())));
+    let paths = parse::paths(recording!("paths-v6-link-local")).unwrap();
+    assert_eq!(paths[0].peer, "fd00:1::2");
+    assert_eq!(paths[0].next_hop, Some(NextHop::via("fe80::e462:8bff:fe21:ad93".parse().unwrap())));
 }
 
 #[test]
