@@ -45,6 +45,8 @@ impl Netns {
         ip(&format!("netns add {name}"));
         let netns = Self { name };
         netns.ip("link set lo up");
+        // Link-local addresses serve at once; else a BGP session may be up before they do, and speak otherwise.
+        netns.run("sysctl", &["-w", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"]);
         netns
     }
 
