@@ -1,0 +1,11 @@
+# The binary alone: `make image` builds it statically and copies it beside this file.
+FROM scratch
+LABEL org.opencontainers.image.title="switchlet" \
+      org.opencontainers.image.description="Makes a switch's configuration what Git says and proves that its FIB obeys the cluster" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY switchlet /switchlet
+# Root: FRR's sockets belong to a group whose number differs from switch to switch, and entering FRR's root (chroot) needs
+# it. The DaemonSet takes away all powers but five.
+USER 0:0
+ENTRYPOINT ["/switchlet"]
+CMD ["agent"]

@@ -1,0 +1,86 @@
+# Everything here works on Debian 12 with cargo and Go; `make deps` brings the rest. Run as a normal user or as root:
+# what needs root (network namespaces) asks sudo for it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# sudo and CI runners often start without these.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin
+
+ROOT := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env PATH="$(PATH)" HOME="$(HOME)"')
+TRIPLE := $(shell PATH="$(PATH)" rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# cargo stays the user's; only the test programs themselves run as root.
+RUNNER := CARGO_TARGET_$(shell echo '$(TRIPLE)' | tr 'a-z-' 'A-Z_')_RUNNER
+AS_ROOT := $(if $(ROOT),$(RUNNER)='sudo -E env PATH=$(PATH) HOME=$(HOME)')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+STATIC := x86_64-unknown-linux-gnu
+IMAGE ?= switchlet:dev
+export LAB ?= swl
+
+##@ Use
+
+.PHONY: help
+help: ## this text
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install what is missing (Debian), check cargo and Go
+	@.ci/deps
+
+.PHONY: demo
+demo: deps kube ## the whole story in network namespaces of this machine, about two minutes; ARGS='--transcript FILE'
+	@echo '==> building the agent'
+	cargo build --locked --profile lab --bin switchlet
+	@$(ROOT) tests/lab/demo --binary $(TARGET_DIR)/lab/switchlet $(ARGS)
+
+##@ Work
+
+.PHONY: test
+test: deps kube ## all tests; ARGS='--test NAME' for some
+	@echo '==> tests'
+	$(AS_ROOT) cargo test --locked --no-fail-fast $(ARGS)
+
+.PHONY: bench
+bench: deps kube ## all benchmarks; ARGS='--bench NAME' for one
+	$(AS_ROOT) cargo bench --locked $(ARGS)
+
+.PHONY: lint
+lint: ## formatting, clippy, shellcheck, licences
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then echo '==> shellcheck'; \
+		shellcheck -x -P tests/lab tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh .ci/*; \
+	else echo '==> no shellcheck here: scripts are not checked'; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
+	else echo '==> no cargo-deny here: licences and sources are not checked'; fi
+
+.PHONY: image
+image: ## container image with the static binary, built offline; IMAGE=NAME
+	@command -v buildah >/dev/null || command -v docker >/dev/null || { \
+		echo 'image: neither buildah nor docker is installed (Debian: apt install buildah)' >&2; exit 1; }
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(STATIC) --bin switchlet
+	@ldd $(TARGET_DIR)/$(STATIC)/release/switchlet 2>&1 | grep -qE 'statically linked|not a dynamic' || { \
+		echo 'image: the binary is not static' >&2; exit 1; }
+	@rm -rf $(TARGET_DIR)/image && mkdir -p $(TARGET_DIR)/image
+	@cp Dockerfile .dockerignore $(TARGET_DIR)/$(STATIC)/release/switchlet $(TARGET_DIR)/image/
+	@if command -v buildah >/dev/null; then buildah build --pull=never -t $(IMAGE) $(TARGET_DIR)/image; \
+	else docker info >/dev/null 2>&1 || { echo 'image: docker is installed, but its daemon does not answer' >&2; exit 1; }; \
+		docker build --network none -t $(IMAGE) $(TARGET_DIR)/image; fi
+
+##@ Lab
+
+.PHONY: lab-up
+lab-up: deps kube ## bring the lab up and leave it up; LAB=NAME for another one
+	@$(ROOT) tests/lab/lab up
+
+.PHONY: lab-down
+lab-down: ## take it away
+	@$(ROOT) tests/lab/lab down
+
+.PHONY: lab-shell
+lab-shell: ## a shell with the lab's names in the environment, and `lab` on the PATH
+	@$(ROOT) bash -c 'vars=$$(tests/lab/lab env) && set -a && eval "$$vars" && set +a && \
+		PATH="$$PWD/tests/lab:$$PATH" KUBECONFIG=$${KUBECONFIG_ADMIN:-} exec bash --rcfile <(echo "PS1=\"lab $$LAB \\w# \"")'
+
+.PHONY: kube
+kube:
+	@assets=$$(tests/lab/kube/assets.sh) && echo "==> Kubernetes for the lab: $$assets"

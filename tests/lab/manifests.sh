@@ -1,0 +1,160 @@
+#!/bin/bash
+# manifests.sh: proves on a real API server that the manifests and the lab's overlays do what they are for. One line per
+# check; exit 1 if any fails, 77 if the machine lacks something. A lab of its own, $LAB or swlm; BINARY=PATH additionally
+# has the agent's own reader look at every switch.yaml.
+# shellcheck disable=SC2317,SC2016 # functions are called through "check", and so are texts for eval
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+export LAB=${LAB:-swlm}
+work=$(mktemp -d)
+failed=0
+
+lab() { tests/lab/lab "$@"; }
+k() { lab k "$@"; }
+cleanup() {
+	lab down
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+check() { # TEXT COMMAND…
+	local text=$1 began=${EPOCHREALTIME/[.,]/} word=ok
+	shift
+	"$@" >"$work/out" 2>&1 || word=FAIL failed=1
+	printf '%-4s  %5d ms  %s\n' $word $(((${EPOCHREALTIME/[.,]/} - began) / 1000)) "$text"
+	[ $word = ok ] || sed 's/^/                /' "$work/out" | tail -n 8
+}
+equals() { # EXPECTED COMMAND…
+	local want=$1 got
+	shift
+	got=$("$@")
+	echo "got '$got', want '$want'"
+	[ "$got" = "$want" ]
+}
+refused() { # EXPECTED-PART-OF-THE-MESSAGE COMMAND…: it must fail, and say this
+	local want=$1
+	shift
+	if "$@" >"$work/refusal" 2>&1; then
+		echo "was accepted"
+		return 1
+	fi
+	cat "$work/refusal"
+	grep -qF -- "$want" "$work/refusal"
+}
+quiet() { # COMMAND…: it must succeed without a word on standard error
+	local code=0
+	"$@" 2>"$work/err" || code=1
+	cat "$work/err"
+	[ "$code" = 0 ] && [ ! -s "$work/err" ]
+}
+
+sw() { k -n switchlet get switch "$1" -o "jsonpath={$2}"; }
+patch() { k -n switchlet patch switch leaf1 --type=merge -p "$1"; }
+# A Switch from the given spec, judged by the server and not stored.
+try_spec() { echo "{apiVersion: switchlet.io/v1alpha1, kind: Switch, metadata: {name: x, namespace: switchlet}, spec: $1}" | k create --dry-run=server -f -; }
+say_status() { # AS STATUS: what an agent does
+	echo "{apiVersion: switchlet.io/v1alpha1, kind: Switch, metadata: {name: leaf1, namespace: switchlet}, status: $2}" >"$work/status.yaml"
+	k "$1" apply --server-side --subresource=status --field-manager=switchlet -f "$work/status.yaml"
+}
+AGENT=--as=system:serviceaccount:switchlet:agent
+can() { k auth can-i "$@" "$AGENT"; }
+cannot() { equals no k auth can-i "$@" "$AGENT"; }
+undescribed() { # paths of schema nodes without a description; metadata is the API server's own
+	k get crd switches.switchlet.io -o json | jq -r '
+		def walk_schema(path): (if .description or path == ".metadata" then empty else path end),
+			(.properties // {} | to_entries[] | .key as $k | .value | walk_schema(path + "." + $k)),
+			(.items // empty | walk_schema(path + "[]")),
+			(.additionalProperties | objects | walk_schema(path + "{}"));
+		.spec.versions[].schema.openAPIV3Schema | walk_schema("")' || echo "cannot be read"
+}
+
+lab up --owner $$ || exit $?
+
+check "the CRD is accepted, without a warning" quiet k create -f manifests/crd.yaml
+check "and established" k wait --for=condition=Established --timeout=10s crd/switches.switchlet.io
+check "every field of it is described" equals "" undescribed
+check "all manifests are accepted" k apply --server-side -k manifests
+check "once more, and nothing is written" k diff --server-side -k manifests
+
+check "the overlays are accepted" quiet k apply -k overlays/lab
+first=$(sw leaf1 '.spec.configMaps[0].name')
+check "leaf1 names its ConfigMap with the hash" grep -qE '^leaf1-[a-z0-9]{10}$' <(echo "$first")
+check "which exists" k -n switchlet get configmap "$first"
+check "defaults are filled in" equals 'frr {"drift":"Revert","policy":"Enforce","retry":0}' sw leaf1 '.spec.nos} {.spec.apply'
+check "nobody has spoken: observedGeneration -1" equals -1 sw leaf1 .status.observedGeneration
+
+cp -r overlays "$work/overlays"
+other=$(sw leaf2 .metadata.resourceVersion)
+sed -i 's/^asn: 65001$/asn: 65011/' "$work/overlays/lab/leaf1/switch.yaml"
+check "an edited switch.yaml is accepted" k apply -k "$work/overlays/lab"
+second=$(sw leaf1 '.spec.configMaps[0].name')
+check "its ConfigMap has another name" test "$second" != "$first"
+check "and the Switch another generation" equals 2 sw leaf1 .metadata.generation
+check "leaf2 is not touched" equals "$other" sw leaf2 .metadata.resourceVersion
+check "the edit is reverted" k apply -k overlays/lab
+check "the name is the old one" equals "$first" sw leaf1 '.spec.configMaps[0].name'
+check "and the generation the next" equals 3 sw leaf1 .metadata.generation
+check "a ConfigMap that a Switch names cannot be edited" refused "immutable" \
+	k -n switchlet patch configmap "$first" --type=merge -p '{"data": {"switch.yaml": "x"}}'
+
+check "refused: an unknown field" refused 'unknown field "spec.rolloutGrupe"' try_spec '{configMaps: [{name: a}], rolloutGrupe: a}'
+check "refused: another nos" refused "nos cannot change" patch '{"spec": {"nos": "sonic"}}'
+check "refused: a nos that there is not" refused "Unsupported value" try_spec '{nos: ios, configMaps: [{name: a}]}'
+check "refused: no ConfigMaps" refused "Required value" try_spec '{nos: frr}'
+check "refused: an empty list of them" refused "should have at least 1 items" try_spec '{configMaps: []}'
+check "refused: nine" refused "must have at most 8 items" try_spec '{configMaps: [{name: a}, {name: b}, {name: c}, {name: d}, {name: e}, {name: f}, {name: g}, {name: h}, {name: i}]}'
+check "refused: one twice" refused "named twice" try_spec '{configMaps: [{name: a}, {name: a}]}'
+check "refused: an unknown policy" refused "Unsupported value" patch '{"spec": {"apply": {"policy": "Never"}}}'
+check "refused: a negative retry" refused "should be greater than or equal to 0" patch '{"spec": {"apply": {"retry": -1}}}'
+check "accepted: PlanOnly" try_spec '{configMaps: [{name: a}, {name: b}], apply: {policy: PlanOnly, drift: Report, retry: 3}}'
+
+check "the agent may read what it needs" eval 'for what in nodes services endpointslices.discovery.k8s.io; do
+	for verb in get list watch; do can $verb $what -A || exit; done; done'
+check "and the switches and texts of its namespace" eval 'for what in configmaps switches.switchlet.io; do
+	for verb in get list watch; do can $verb $what -n switchlet || exit; done; done'
+check "and write its words" eval 'can patch nodes --subresource=status && can patch switches.switchlet.io --subresource=status -n switchlet'
+check "and nothing else" eval 'cannot patch nodes && cannot update nodes --subresource=status && cannot delete nodes &&
+	cannot get secrets -A && cannot list configmaps -A && cannot list configmaps -n kube-system && cannot patch services &&
+	cannot patch switches.switchlet.io -n switchlet && cannot delete switches.switchlet.io -n switchlet &&
+	cannot patch switches.switchlet.io --subresource=status -n default && cannot create events -A && cannot create pods -A'
+check "the token of its ServiceAccount works" eval 'kubeconfig=$(lab kubeconfig --sa switchlet/agent) &&
+	lab in api env KUBECONFIG="$kubeconfig" "$(. <(lab env); echo "$KUBECTL")" get nodes'
+
+now=$(date -u +%FT%TZ)
+condition() { echo "{type: $1, status: \"$2\", reason: $3, message: m, observedGeneration: $4, lastTransitionTime: \"$now\"}"; }
+vip() {
+	echo "{prefix: 203.0.113.$1/32, networkInstance: default, services: [shop/web], state: diverged, rung: NotInFib,
+		expected: [192.168.1.11], observed: [], missing: [192.168.1.11], unexpected: [], since: \"$now\", message: m,
+		differences: [{nextHop: 192.168.1.11, node: null, kind: missing, rung: NotInFib, since: \"$now\"}]}"
+}
+vips() { local n; for n in $(seq "$1"); do printf '%s%s' "${comma:-}" "$(vip "$n")"; local comma=,; done; }
+check "the agent writes a status, empty fields as null too" say_status "$AGENT" "{observedGeneration: 3, verdict: differs, vipsOk: 3/4,
+	counts: {vips: 4, ok: 3}, appliedRevision: abc, wantedRevision: abc, plan: {hash: 0123456789ab, lines: [+a, -b]}, omittedVips: 0,
+	conditions: [$(condition Ready True Applied 2), $(condition Verified False SwitchDiverged 3)],
+	vips: [$(vip 10), {prefix: 203.0.113.11/32, state: ok, rung: null, since: null, differences: []}],
+	nextHops: [{nextHop: 192.168.1.11, node: worker-1, vips: 3, since: \"$now\"}],
+	failedResources: [{object: Service shop/x, reason: InvalidObject, message: m}],
+	capabilities: {hand: exec, frr: 8.4.4}, heartbeat: \"$now\"}"
+check "kubectl shows it" equals "leaf1 frr True Applied 3/4 abc" \
+	bash -c "tests/lab/lab k -n switchlet get sw leaf1 --no-headers | awk '{ print \$1, \$2, \$3, \$4, \$6, \$7 }'"
+check "a Ready of the generation before does not count" refused "timed out" \
+	k -n switchlet wait --for=condition=Ready --timeout=1s switch/leaf1
+check "one of this generation does" eval 'say_status "$AGENT" "{observedGeneration: 3, conditions: [$(condition Ready True Applied 3)]}" &&
+	k -n switchlet wait --for=condition=Ready --timeout=1s switch/leaf1'
+check "200 VIPs fit" say_status "$AGENT" "{vips: [$(vips 200)]}"
+check "201 do not" refused "must have at most 200 items" say_status "$AGENT" "{vips: [$(vips 201)]}"
+check "kubectl get switchlet lists the category" equals "switch.switchlet.io/leaf1 switch.switchlet.io/leaf2" \
+	bash -c "tests/lab/lab k -n switchlet get switchlet -o name | paste -sd' '"
+
+if [ "${BINARY:-}" ]; then
+	mkdir "$work/cluster"
+	for n in 1 2 3; do
+		echo "{apiVersion: v1, kind: Node, metadata: {name: worker-$n, labels: {role: worker}}, status: {addresses: [{type: InternalIP, address: 192.168.1.$((9 + 2 * n))}]}}" >"$work/cluster/worker-$n.yaml"
+	done
+	for leaf in leaf1 leaf2; do
+		check "the agent renders $leaf" "$BINARY" render --node $leaf --bundle overlays/lab/$leaf --cluster "$work/cluster"
+	done
+fi
+[ $failed = 0 ] && echo "all checks passed" || echo "some checks FAILED"
+exit $failed
