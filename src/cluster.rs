@@ -19,7 +19,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::intent::snapshot::objects::Meta;
-use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts, SliceFacts, objects};
+use crate::intent::snapshot::{
+    Bundle, ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts, SliceFacts, objects,
+};
 use crate::intent::switch::SwitchObject;
 
 pub mod client;
@@ -133,14 +135,12 @@ impl ClusterWatch {
         };
         let own = watcher::Config::default().fields(&format!("metadata.name={me}"));
         let switches: Api<SwitchResource> = Api::namespaced(client.clone(), namespace);
-        this.spawn(switches, own.clone(), |stores| &mut stores.switch, |object: SwitchResource| {
-            SwitchObject { metadata: meta(&object.metadata), spec: object.spec }
-        });
+        this.spawn(switches, own.clone(), |stores| &mut stores.switch, switch);
         if wanted.facts {
             this.spawn(Api::all(client.clone()), watcher::Config::default(), |s| &mut s.services, service);
             this.spawn(Api::all(client.clone()), watcher::Config::default(), |s| &mut s.slices, slice);
             let names: Api<SwitchName> = Api::namespaced(client.clone(), namespace);
-            this.spawn(names, watcher::Config::default(), |s| &mut s.switches, |_| ());
+            this.spawn(names, watcher::Config::default(), |s| &mut s.switches, |_| Some(()));
             this.nodes(Api::all(client), watcher::Config::default());
         } else {
             this.nodes(Api::all(client), own);
@@ -177,6 +177,11 @@ impl ClusterWatch {
             _ => None,
         };
         Some(Snapshot { facts, switch, texts, node: own, issues })
+    }
+
+    /// A way to ask again, with a client for single calls.
+    pub fn rereader(&self, client: Client) -> Rereader {
+        Rereader { client, stores: Arc::clone(&self.stores) }
     }
 
     /// Which lists are not complete yet, for people.
@@ -230,15 +235,15 @@ impl ClusterWatch {
         api: Api<K>,
         config: watcher::Config,
         of: fn(&mut Stores) -> &mut Store<T>,
-        convert: impl IntoEntry<K, T>,
+        convert: fn(&K) -> Option<T>,
     ) where
         K: Watchable,
-        T: PartialEqOrAlways + Send + 'static,
+        T: PartialEq + Send + 'static,
     {
         let (stores, tick) = (Arc::clone(&self.stores), self.tick.clone());
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         self.tasks.push(tokio::spawn(fold(api, config, kind, move |change| {
-            if apply(of(&mut locked(&stores)), change, |object: &K| convert.entry(object.clone())) {
+            if apply(of(&mut locked(&stores)), change, convert) {
                 bump(&tick);
             }
         })));
@@ -269,47 +274,13 @@ impl ClusterWatch {
     }
 }
 
-trait Watchable: Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {}
-impl<K: Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Watchable
-    for K
+trait Watchable:
+    Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
 {
 }
-
-/// Facts from an object; `None` if it is none of ours.
-trait IntoEntry<K, T>: Send + 'static {
-    fn entry(&self, object: K) -> Option<T>;
-}
-impl<K, T, F: Fn(K) -> R + Send + 'static, R: Into<Entry<T>>> IntoEntry<K, T> for F {
-    fn entry(&self, object: K) -> Option<T> {
-        let Entry(entry) = self(object).into();
-        entry
-    }
-}
-struct Entry<T>(Option<T>);
-impl From<SwitchObject> for Entry<SwitchObject> {
-    fn from(switch: SwitchObject) -> Self {
-        Self(Some(switch))
-    }
-}
-impl From<()> for Entry<()> {
-    fn from((): ()) -> Self {
-        Self(Some(()))
-    }
-}
-impl<T> From<Option<T>> for Entry<T> {
-    fn from(entry: Option<T>) -> Self {
-        Self(entry)
-    }
-}
-
-/// Heartbeats of Nodes and other noise change no fact and wake nobody.
-trait PartialEqOrAlways {
-    fn same(&self, other: &Self) -> bool;
-}
-impl<T: PartialEq> PartialEqOrAlways for T {
-    fn same(&self, other: &Self) -> bool {
-        self == other
-    }
+impl<K: Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static>
+    Watchable for K
+{
 }
 
 /// What one event means for a store.
@@ -322,7 +293,10 @@ enum Change<K> {
 
 fn name_of<K: Resource>(object: &K) -> ObjectName {
     let meta = object.meta();
-    ObjectName { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    ObjectName {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    }
 }
 
 fn is(node: &NodeObject, me: &str) -> bool {
@@ -330,7 +304,7 @@ fn is(node: &NodeObject, me: &str) -> bool {
 }
 
 /// Applies a change; false if it changed nothing.
-fn apply<K: Resource, T: PartialEqOrAlways>(
+fn apply<K: Resource, T: PartialEq>(
     store: &mut Store<T>,
     change: Change<K>,
     convert: impl Fn(&K) -> Option<T>,
@@ -340,7 +314,8 @@ fn apply<K: Resource, T: PartialEqOrAlways>(
             let new: BTreeMap<ObjectName, T> =
                 all.iter().filter_map(|object| Some((name_of(object), convert(object)?))).collect();
             let same = store.as_ref().is_some_and(|old| {
-                old.len() == new.len() && new.iter().all(|(name, entry)| old.get(name).is_some_and(|o| o.same(entry)))
+                old.len() == new.len()
+                    && new.iter().all(|(name, entry)| old.get(name).is_some_and(|o| o == entry))
             });
             *store = Some(new);
             !same
@@ -350,7 +325,7 @@ fn apply<K: Resource, T: PartialEqOrAlways>(
             match convert(&object) {
                 Some(entry) => {
                     let old = store.get(&name_of(&object));
-                    let same = old.is_some_and(|old| old.same(&entry));
+                    let same = old.is_some_and(|old| *old == entry);
                     if !same {
                         store.insert(name_of(&object), entry);
                     }
@@ -432,11 +407,17 @@ fn meta(meta: &kube::api::ObjectMeta) -> Meta {
     }
 }
 
-fn service(object: ServiceObject) -> Option<Result<Arc<ServiceFacts>, Issue>> {
-    objects::service(&meta(&object.metadata), &object.spec, &object.status).map(|service| service.map(Arc::new)).transpose()
+fn switch(object: &SwitchResource) -> Option<SwitchObject> {
+    Some(SwitchObject { metadata: meta(&object.metadata), spec: object.spec.clone() })
 }
 
-fn slice(object: SliceObject) -> Option<Arc<SliceFacts>> {
+fn service(object: &ServiceObject) -> Option<Result<Arc<ServiceFacts>, Issue>> {
+    objects::service(&meta(&object.metadata), &object.spec, &object.status)
+        .map(|service| service.map(Arc::new))
+        .transpose()
+}
+
+fn slice(object: &SliceObject) -> Option<Arc<SliceFacts>> {
     objects::slice(&meta(&object.metadata), &object.endpoints).map(Arc::new)
 }
 
@@ -493,7 +474,11 @@ fn texts(stores: &Stores, switch: &SwitchObject, issues: &mut Vec<Issue>) -> Opt
             return Some(Texts::NotFound(map.name.clone()));
         };
         for key in &found.binary {
-            issues.push(Issue::new(format!("ConfigMap {}", map.name), "InvalidObject", format!("binaryData {key} is no text")));
+            issues.push(Issue::new(
+                format!("ConfigMap {}", map.name),
+                "InvalidObject",
+                format!("binaryData {key} is no text"),
+            ));
         }
         for (key, text) in &found.texts {
             if bundle.texts.insert(key.clone(), text.clone()).is_some() {
@@ -504,16 +489,38 @@ fn texts(stores: &Stores, switch: &SwitchObject, issues: &mut Vec<Issue>) -> Opt
     Some(Texts::Bundle(bundle))
 }
 
-/// Asks the API server again for a Service and its slices: what a difference is due to be called a fault for must still
-/// be expected. `Ok` if it is as the watches say.
-pub async fn reread(client: &Client, name: &ObjectName, deadline: Duration) -> Result<(), String> {
-    let services: Api<ServiceObject> = Api::namespaced(client.clone(), &name.namespace);
-    let slices: Api<SliceObject> = Api::namespaced(client.clone(), &name.namespace);
-    let selector = kube::api::ListParams::default().labels(&format!("kubernetes.io/service-name={}", name.name));
-    let both = async { tokio::try_join!(services.get_opt(&name.name), slices.list(&selector)) };
-    match tokio::time::timeout(deadline, both).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => Err(format!("no answer within {} s", deadline.as_secs())),
+/// Asks the API server again for one Service and its slices.
+#[derive(Clone)]
+pub struct Rereader {
+    client: Client,
+    stores: Arc<Mutex<Stores>>,
+}
+
+impl Rereader {
+    /// True if the API server's word on a Service is what the watches say; an error if it gave none in time.
+    pub async fn is_current(&self, name: &ObjectName, deadline: Duration) -> Result<bool, String> {
+        let services: Api<ServiceObject> = Api::namespaced(self.client.clone(), &name.namespace);
+        let slices: Api<SliceObject> = Api::namespaced(self.client.clone(), &name.namespace);
+        let selector =
+            kube::api::ListParams::default().labels(&format!("kubernetes.io/service-name={}", name.name));
+        let both = async { tokio::try_join!(services.get_opt(&name.name), slices.list(&selector)) };
+        let (fresh_service, fresh_slices) = match tokio::time::timeout(deadline, both).await {
+            Ok(Ok(both)) => both,
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(_) => return Err(format!("no answer within {} s", deadline.as_secs())),
+        };
+        let stores = locked(&self.stores);
+        let known = stores.services.as_ref().and_then(|services| services.get(name));
+        let slices_of = |slices: &mut dyn Iterator<Item = Arc<SliceFacts>>| {
+            let (mut nodes, mut any) = (BTreeSet::new(), false);
+            for slice in slices.filter(|slice| slice.service == *name) {
+                nodes.extend(slice.nodes.iter().cloned());
+                any |= slice.any;
+            }
+            (nodes, any)
+        };
+        let fresh = slices_of(&mut fresh_slices.items.iter().filter_map(slice));
+        let cached = slices_of(&mut stores.slices.iter().flat_map(BTreeMap::values).cloned());
+        Ok(fresh_service.as_ref().and_then(service).as_ref() == known && fresh == cached)
     }
 }

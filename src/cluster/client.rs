@@ -26,7 +26,9 @@ pub async fn connect(kubeconfig: Option<&Path>, server: Option<&str>) -> anyhow:
     let mut config = match kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.context("using the kubeconfig")?
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .context("using the kubeconfig")?
         }
         None => Config::infer().await.context("finding a kubeconfig or the pod's token")?,
     };
