@@ -410,6 +410,38 @@ fn nothing_ends_because_the_api_server_does() {
     assert!(agent.is_running());
 }
 
+/// Connections that die without a word: their packets are dropped, new connections work.
+#[test]
+fn a_dead_connection_is_noticed_within_a_minute() {
+    let Some(lab) = Lab::up(Api::Real) else { return };
+    lab.populate();
+    let _agent = lab.agent("leaf1");
+    condition_is(&lab, "leaf1", "FIBSynced", "True", "NothingExpected");
+    let open = lab.lab(&["in", "leaf1", "ss", "-Htn", "state", "established", "dst", "172.31.0.1"]);
+    let ports: Vec<&str> =
+        open.lines().filter_map(|line| line.split_whitespace().nth(2)?.rsplit(':').next()).collect();
+    assert!(ports.len() >= 5, "a connection a watch: {open}");
+    let ports = ports.join(", ");
+    let chain = |hook: &str, side: &str| {
+        format!("chain {hook} {{\ntype filter hook {hook} priority 0;\ntcp {side} {{ {ports} }} drop;\n}}\n")
+    };
+    let rules = lab.scratch("dead.nft");
+    let text = format!("table inet dead {{\n{}{}}}\n", chain("output", "sport"), chain("input", "dport"));
+    fs::write(&rules, text).unwrap();
+    lab.lab(&["in", "leaf1", "nft", "-f", rules.to_str().unwrap()]);
+    service(&lab, "203.0.113.10", &[1, 2, 3]);
+    let began = std::time::Instant::now();
+    wait_for("the Service is seen over new connections", Duration::from_secs(75), || {
+        let verdict = lab.verdict("leaf1");
+        if verdict["vips"][0]["expected"].as_array().is_some_and(|hops| hops.len() == 3) {
+            Ok(())
+        } else {
+            Err(verdict.to_string())
+        }
+    });
+    assert!(began.elapsed() > Duration::from_secs(5), "the connections were not dead");
+}
+
 /// The Node is made again: our words are on it again too.
 #[test]
 fn a_node_that_was_made_again_gets_its_conditions_back() {
