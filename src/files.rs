@@ -36,7 +36,8 @@ pub fn read_bundle(folder: &Path) -> io::Result<(Bundle, Vec<Issue>)> {
     let mut issues = Vec::new();
     for entry in fs::read_dir(resolve(folder)?)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(OsStr::to_str).filter(|name| !name.starts_with('.')) else {
+        let Some(name) = path.file_name().and_then(OsStr::to_str).filter(|name| !name.starts_with('.'))
+        else {
             continue;
         };
         if !path.is_file() {

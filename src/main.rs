@@ -1,3 +1,7 @@
-//! switchlet.
+//! The binary: see the library's documentation for the architecture.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchlet::cli::run()
+}

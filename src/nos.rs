@@ -3,6 +3,7 @@
 //! A driver only speaks: it decides nothing, and its errors say whether it was the NOS that refused or we that could
 //! not look.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use crate::change::diff::{Candidate, Plan, Running};
@@ -31,6 +32,9 @@ pub enum NosError {
 
 /// Reads and writes the texts of one switch.
 pub trait NosDriver {
+    /// Values of the secrets, by the placeholders that stand for them in every text on this side of the driver.
+    fn set_secrets(&mut self, secrets: BTreeMap<String, String>);
+
     /// What runs, one text an owner.
     fn running(&mut self) -> impl Future<Output = Result<Running, NosError>>;
 

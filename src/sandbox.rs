@@ -49,7 +49,8 @@ fn mistake(problem: String) -> Mistake {
 }
 
 async fn run(job: &Job) -> Result<Candidate, Mistake> {
-    let broken = |what: &'static str| move |error: std::io::Error| mistake(format!("the renderer {what}: {error}"));
+    let broken =
+        |what: &'static str| move |error: std::io::Error| mistake(format!("the renderer {what}: {error}"));
     let input = serde_json::to_vec(job).map_err(|error| mistake(error.to_string()))?;
     let mut child = Command::new("/proc/self/exe")
         .arg(SUBCOMMAND)

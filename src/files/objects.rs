@@ -39,7 +39,9 @@ type Text = (String, Result<String, String>);
 fn collect(folder: &Path, depth: usize, texts: &mut Vec<Text>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.')) else {
+        let Some(name) =
+            path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.'))
+        else {
             continue;
         };
         if path.is_dir() && depth < DEEPEST {
@@ -108,7 +110,9 @@ impl Read<'_> {
     fn object(&mut self, file: &str, value: Value) {
         let object: Kind = match serde_json::from_value(value) {
             Ok(object) => object,
-            Err(error) => return self.issue(format!("File {file}"), format!("is no Kubernetes object: {error}")),
+            Err(error) => {
+                return self.issue(format!("File {file}"), format!("is no Kubernetes object: {error}"));
+            }
         };
         let Kind { kind, metadata, items, spec, status, endpoints } = object;
         let named = format!("{kind} {}", metadata.namespaced());
@@ -124,7 +128,9 @@ impl Read<'_> {
                 (Err(problem), _) | (_, Err(problem)) => self.issue(named, problem),
             },
             "EndpointSlice" => match part::<Vec<Endpoint>>(endpoints) {
-                Ok(endpoints) => self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new)),
+                Ok(endpoints) => {
+                    self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new))
+                }
                 Err(problem) => self.issue(named, problem),
             },
             "Node" => match part::<NodeStatus>(status) {

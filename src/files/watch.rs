@@ -23,7 +23,8 @@ impl FolderWatch {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // Our own reading makes access events; an error may have lost any event.
             if !matches!(event, Ok(Event { kind: EventKind::Access(_), .. })) {
-                drop(sender.try_send(()));
+                // Full means that a hint is waiting already.
+                sender.try_send(()).unwrap_or_default();
             }
         })?;
         for folder in folders {

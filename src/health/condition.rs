@@ -63,6 +63,12 @@ pub enum Reason {
     ConfigMapNotFound,
     /// Two ConfigMaps have the same key.
     DuplicateKey,
+    /// There is no Switch for this node.
+    SwitchNotFound,
+    /// The password file cannot be used.
+    SecretUnreadable,
+    /// This kind of input is not supported on this NOS.
+    Unsupported,
     /// After the commands the running text differed; the previous one is back.
     ReadBackDiffers,
     /// As above, and it could not be put back.
@@ -124,6 +130,8 @@ impl Condition {
 /// What stands between an input and a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputProblem {
+    /// False where somebody made a mistake, Unknown where there is nothing to go by.
+    pub status: Status,
     /// Which kind.
     pub reason: Reason,
     /// File, line, column, field, and what was expected.
@@ -134,8 +142,8 @@ pub struct InputProblem {
 pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus) -> Condition {
     let wanted = match input {
         Ok(revision) => revision,
-        Err(InputProblem { reason, message }) => {
-            return Condition::new(Status::False, *reason, message.clone());
+        Err(InputProblem { status, reason, message }) => {
+            return Condition::new(*status, *reason, message.clone());
         }
     };
     let say = |status, reason, text: String| Condition::new(status, reason, text);

@@ -6,7 +6,7 @@ use crate::change::{ApplyPolicy, DriftPolicy};
 use crate::intent::snapshot::objects::Meta;
 
 /// A `Switch`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SwitchObject {
     /// Its metadata.
     pub metadata: Meta,

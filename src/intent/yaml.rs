@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_yaml::{Location, Spanned};
 
 /// One thing wrong with a text that a person wrote.

@@ -15,7 +15,6 @@ use tokio::process::Command;
 use crate::change::dialect::frr as dialect;
 use crate::change::diff::{Candidate, Plan, Running};
 use crate::files;
-use crate::intent::render::PASSWORD_PLACEHOLDER;
 use crate::nos::{NosDriver, NosError};
 use crate::vty::{Daemon, Vty};
 
@@ -52,6 +51,12 @@ impl Places {
         self.etc().join("frr.conf")
     }
 
+    /// The lock beside FRR's sockets; `None` while FRR has no folder there.
+    pub fn lock(&self) -> Option<PathBuf> {
+        let folder = self.root.join(self.run_inside());
+        folder.is_dir().then(|| folder.join("switchlet.lock"))
+    }
+
     fn etc(&self) -> PathBuf {
         let mut path = self.root.join("etc/frr");
         path.extend(self.instance.as_deref());
@@ -66,45 +71,59 @@ impl Places {
 }
 
 /// One FRR instance.
-#[derive(Debug)]
 pub struct FrrDriver {
     places: Places,
-    password: Option<String>,
+    secrets: BTreeMap<String, String>,
+    /// Passwords that run and are not the wanted one, each behind a placeholder of its own: an undo needs them.
+    others: BTreeMap<String, String>,
 }
 
 impl FrrDriver {
     /// A driver; nothing is opened before it is used.
     pub fn new(places: Places) -> Self {
-        Self { places, password: None }
-    }
-
-    /// The peers' password, which stands as a placeholder in every text that leaves this driver.
-    pub fn set_password(&mut self, password: Option<String>) {
-        self.password = password;
+        Self { places, secrets: BTreeMap::new(), others: BTreeMap::new() }
     }
 
     fn reveal(&self, text: &str) -> String {
-        match &self.password {
-            Some(password) => text.replace(PASSWORD_PLACEHOLDER, password),
-            None => text.to_owned(),
-        }
+        self.secrets
+            .iter()
+            .chain(&self.others)
+            .fold(text.to_owned(), |text, (placeholder, value)| text.replace(placeholder.as_str(), value))
     }
 
-    fn conceal(&self, text: &str) -> String {
-        let Some(password) = self.password.as_ref().filter(|password| !password.is_empty()) else {
-            return text.to_owned();
-        };
-        text.lines()
-            .map(|line| match line.split_once(" password ") {
-                Some((head, rest)) if rest.split(' ').next_back() == Some(password) => {
-                    format!("{head} password {PASSWORD_PLACEHOLDER}\n")
+    /// Puts a placeholder for every password, ours or not: FRR prints them in clear.
+    fn conceal(&mut self, text: &str) -> String {
+        let mut concealed = String::with_capacity(text.len());
+        for line in text.lines() {
+            match line.split_once(" password ") {
+                Some((head, rest)) => {
+                    let value = rest.rsplit(' ').next().unwrap_or(rest);
+                    concealed.push_str(head);
+                    concealed.push_str(" password ");
+                    concealed.push_str(&self.placeholder(value));
                 }
-                _ => format!("{}\n", line.replace(password.as_str(), PASSWORD_PLACEHOLDER)),
-            })
-            .collect()
+                None => concealed.push_str(line),
+            }
+            concealed.push('\n');
+        }
+        concealed
     }
 
-    async fn texts(&self, deadline: Duration, command: &str) -> Result<BTreeMap<&'static str, String>, NosError> {
+    fn placeholder(&mut self, value: &str) -> String {
+        let known = self.secrets.iter().chain(&self.others).find(|(_, known)| *known == value);
+        if let Some((placeholder, _)) = known {
+            return placeholder.clone();
+        }
+        let placeholder = format!("<secret:{}>", self.others.len() + 1);
+        self.others.insert(placeholder.clone(), value.to_owned());
+        placeholder
+    }
+
+    async fn texts(
+        &self,
+        deadline: Duration,
+        command: &str,
+    ) -> Result<BTreeMap<&'static str, String>, NosError> {
         let mut texts = BTreeMap::new();
         for daemon in DAEMONS {
             let socket = daemon.socket(&self.places.run(), self.places.instance.as_deref());
@@ -122,7 +141,7 @@ impl FrrDriver {
         Ok(texts)
     }
 
-    async fn vtysh(&self, commands: &str) -> Result<Vec<String>, NosError> {
+    async fn vtysh(&mut self, commands: &str) -> Result<Vec<String>, NosError> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |source| NosError::Unreachable { what, source }
@@ -143,10 +162,14 @@ impl FrrDriver {
             }
             Ok(output) => output.map_err(failed("vtysh cannot be started"))?,
         };
-        let said = [output.stdout, output.stderr].concat();
-        let said = self.conceal(&String::from_utf8_lossy(&said));
-        let mut complaints: Vec<String> =
-            said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).take(MOST_COMPLAINTS).collect();
+        let said = self.conceal(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+        let mut complaints: Vec<String> = said
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .take(MOST_COMPLAINTS)
+            .collect();
         if !output.status.success() && complaints.is_empty() {
             complaints.push(format!("vtysh: {}", output.status));
         }
@@ -165,7 +188,12 @@ impl FrrDriver {
             command.args(["-N", instance]);
         }
         command.arg("-f").arg(file);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         command
     }
 }
@@ -181,6 +209,10 @@ async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<Str
 }
 
 impl NosDriver for FrrDriver {
+    fn set_secrets(&mut self, secrets: BTreeMap<String, String>) {
+        self.secrets = secrets;
+    }
+
     async fn running(&mut self) -> Result<Running, NosError> {
         let texts = self.texts(ANSWER, "show running-config").await?;
         let text = dialect::merge(&texts);
@@ -198,7 +230,8 @@ impl NosDriver for FrrDriver {
         let Some(text) = candidate.texts.get(dialect::OWNER) else { return Ok(()) };
         self.texts(PROBE, "echo alive").await?;
         let path = self.places.startup();
-        let failed = |source| NosError::Unreachable { what: format!("{} cannot be written", path.display()), source };
+        let failed =
+            |source| NosError::Unreachable { what: format!("{} cannot be written", path.display()), source };
         let file = match std::fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

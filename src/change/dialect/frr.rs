@@ -74,7 +74,8 @@ pub fn merge(texts: &BTreeMap<&'static str, String>) -> String {
         let mut taken = false;
         for raw in text.lines() {
             if !raw.starts_with([' ', '!']) && !raw.is_empty() && !matches!(raw, "exit" | "end") {
-                let filter = ["ip prefix-list ", "ipv6 prefix-list ", "route-map "].iter().any(|f| raw.starts_with(f));
+                let filter =
+                    ["ip prefix-list ", "ipv6 prefix-list ", "route-map "].iter().any(|f| raw.starts_with(f));
                 taken = match *daemon {
                     "bgpd" => true,
                     "zebra" => !filter,

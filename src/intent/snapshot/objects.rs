@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Issue, NodeFacts, ObjectName, ServiceFacts, SliceFacts, TrafficPolicy};
 
 /// `metadata`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
     /// Name.

@@ -1,0 +1,437 @@
+//! The loop: inputs, intent, configuration, a look at the forwarding table, a report. Then again.
+//!
+//! A pass cannot fail, it can only report. Inputs are level-triggered: a burst collapses into one pass, which takes one
+//! snapshot of everything. Kernel events, timers and deadlines start a pass too; with no input at all the timer
+//! finds drift. Writing to the API server is another task's work, so a server that does not answer delays no look.
+#![expect(clippy::disallowed_methods, reason = "the agent's clock")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::change::diff::{Candidate, Plan};
+use crate::change::{ApplyPolicy, ChangeStatus, CommitMachine, Dialect, Seen, Step, Want};
+use crate::fib::FibReader;
+use crate::fib::netlink::{HintKind, Hints};
+use crate::files;
+use crate::health::Word;
+use crate::health::clock::{Clocks, Judge, Judgement};
+use crate::intent::switch::SwitchObject;
+use crate::nos::{NosDriver, NosError};
+use crate::rib::RibReader;
+use crate::telemetry::{Counters, Published};
+
+pub mod desired;
+pub mod inputs;
+pub mod reporter;
+pub mod say;
+pub mod verify;
+
+use desired::{Deriver, Desired};
+use inputs::{Gathered, Inputs};
+use reporter::ToSay;
+use say::{Outcome, Speaker};
+use verify::Verifier;
+
+/// Kernel events come in bursts: a link that goes down changes many routes. Short enough for a condition within a
+/// second, long enough to look once.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Without any hint the table is looked at this often: half of the kernel's changes send no message.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
+/// A table that changes all the time may take this share of the time: one part in ten.
+const LOOK_SHARE: u32 = 10;
+
+/// What the agent is made of; `main` chooses the NOS once.
+pub struct Parts<N, F, R> {
+    /// Name of the Node that is this switch.
+    pub me: String,
+    /// Sources of inputs.
+    pub inputs: Inputs,
+    /// From inputs to what is desired.
+    pub deriver: Deriver,
+    /// The NOS.
+    pub driver: N,
+    /// Its tables.
+    pub verifier: Verifier<F, R>,
+    /// Hints of the kernel; absent where there are none.
+    pub hints: Option<Hints>,
+    /// What survives a restart.
+    pub state: StateFolder,
+    /// To the reporter.
+    pub say: watch::Sender<Arc<ToSay>>,
+    /// To the endpoint.
+    pub published: watch::Sender<Published>,
+    /// Metrics.
+    pub counters: Counters,
+}
+
+/// Files that survive a restart of the agent.
+#[derive(Debug, Clone)]
+pub struct StateFolder(PathBuf);
+
+impl StateFolder {
+    /// The folder at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The clocks of an earlier life; none if they cannot be read, because a lost clock only delays an alarm.
+    pub fn judge(&self) -> Judge {
+        let clocks: Clocks = self.read("clocks.json").unwrap_or_default();
+        Judge::resume(clocks)
+    }
+
+    /// The candidate that was confirmed last.
+    pub fn confirmed(&self) -> Option<Candidate> {
+        self.read("confirmed.json")
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let path = self.0.join(name);
+        let bytes = std::fs::read(&path).ok()?;
+        serde_json::from_slice(&bytes)
+            .inspect_err(
+                |error| tracing::warn!(path = %path.display(), %error, "not understood; starting without"),
+            )
+            .ok()
+    }
+
+    fn write<T: serde::Serialize>(&self, name: &str, value: &T) {
+        let path = self.0.join(name);
+        let written = serde_json::to_vec(value)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| files::replace(&path, &bytes));
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "not written");
+        }
+    }
+}
+
+struct Agent<D, N, F, R> {
+    parts: Parts<N, F, R>,
+    machine: CommitMachine<D>,
+    speaker: Speaker,
+    desired: Desired,
+    gathered: Option<Gathered>,
+    policy: ApplyPolicy,
+    began: Instant,
+    adopted: bool,
+    clocks: Clocks,
+    saved: Option<Candidate>,
+    machine_wakes: Option<Instant>,
+    look_again: Instant,
+    not_before: Instant,
+    /// The kernel said that something changed; look then.
+    kernel_due: Option<Instant>,
+    /// Since when the expectation differs from what it was when all was equal.
+    unsynced: Option<Instant>,
+    complained: String,
+    /// Which revision and status were logged last.
+    logged: (String, String),
+}
+
+/// Runs until `stop` resolves. `seed` spreads the retries of many switches.
+pub async fn run<D, N, F, R>(parts: Parts<N, F, R>, dialect: D, seed: u64, stop: impl Future<Output = ()>)
+where
+    D: Dialect,
+    N: NosDriver,
+    F: FibReader,
+    R: RibReader,
+{
+    let confirmed = parts.state.confirmed();
+    let now = Instant::now();
+    let machine = CommitMachine::new(dialect, seed, confirmed.clone());
+    let mut agent = Agent {
+        clocks: parts.verifier.judge().clocks(),
+        parts,
+        machine,
+        speaker: Speaker::default(),
+        desired: Desired::default(),
+        gathered: None,
+        policy: ApplyPolicy::default(),
+        began: now,
+        adopted: false,
+        saved: confirmed,
+        machine_wakes: None,
+        look_again: now,
+        not_before: now,
+        kernel_due: None,
+        unsynced: None,
+        complained: String::new(),
+        logged: Default::default(),
+    };
+    let mut stop = std::pin::pin!(stop);
+    let mut woken = Woken::Inputs;
+    loop {
+        agent.pass(&woken).await;
+        woken = tokio::select! {
+            () = &mut stop => return,
+            woken = agent.wait() => woken,
+        };
+    }
+}
+
+/// Why a pass runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// Texts or facts may have changed.
+    Inputs,
+    /// The kernel said that something changed.
+    Kernel,
+    /// A deadline or the period.
+    Timer,
+    /// The API answered a question about a Service.
+    Answer,
+}
+
+impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
+    /// Waits for a reason to run a pass. What has been heard is kept in `self` until it led to one.
+    async fn wait(&mut self) -> Woken {
+        loop {
+            let Self { parts, machine_wakes, look_again, not_before, speaker, kernel_due, .. } = self;
+            let next_label = speaker.improves_in(Timestamp::now()).map(|wait| Instant::now() + wait);
+            let due = [*machine_wakes, next_label, Some(parts.verifier.next_dump())]
+                .into_iter()
+                .flatten()
+                .fold(*look_again, Instant::min);
+            let heard = *kernel_due;
+            let kernel = async {
+                match parts.hints.as_mut() {
+                    Some(hints) => hints.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let settled = async {
+                match heard {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = parts.inputs.changed() => return Woken::Inputs,
+                hint = kernel => {
+                    kernel_due.get_or_insert((Instant::now() + DEBOUNCE).max(*not_before));
+                    if hint.has(HintKind::Route) || hint.has(HintKind::Lost) {
+                        parts.verifier.hint();
+                    }
+                }
+                () = settled => {
+                    *kernel_due = None;
+                    return Woken::Kernel;
+                }
+                () = parts.verifier.answered() => return Woken::Answer,
+                () = tokio::time::sleep_until(due) => return Woken::Timer,
+            }
+        }
+    }
+
+    async fn pass(&mut self, woken: &Woken) {
+        self.parts.counters.passed();
+        if *woken == Woken::Inputs || self.gathered.is_none() {
+            match self.parts.inputs.gather() {
+                Ok(gathered) => self.take(gathered).await,
+                Err(waiting) => self.not_complete(waiting),
+            }
+        }
+        if self.gathered.is_none() {
+            self.look_again = Instant::now() + LOOK_PERIOD;
+            return self.speak(None, Duration::ZERO);
+        }
+        let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
+        if *woken == Woken::Inputs || machine_due {
+            self.configure().await;
+        }
+        let began = Instant::now();
+        let judged = match &self.desired.settings {
+            None => None,
+            Some(settings) => {
+                let settings = settings.clone();
+                let looked = self.parts.verifier.look(&settings, &self.desired.expectation).await;
+                Some(looked.map_err(|error| crate::cluster::chain(&error)))
+            }
+        };
+        let took = began.elapsed();
+        self.not_before = Instant::now() + took * LOOK_SHARE;
+        self.look_again = Instant::now() + LOOK_PERIOD;
+        if let Some(Ok(Judgement { next: Some(next), .. })) = &judged {
+            let wait = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+            // A deadline that is due already waits for something else, such as the API's answer.
+            self.look_again = self.look_again.min(Instant::now() + wait.max(DEBOUNCE));
+        }
+        self.remember();
+        self.speak(judged, took);
+    }
+
+    /// Takes over new inputs.
+    async fn take(&mut self, gathered: Gathered) {
+        if let (false, Some(node)) = (self.adopted, &gathered.node) {
+            self.adopted = true;
+            self.speaker.adopt(node, Timestamp::now());
+        }
+        let desired = self.parts.deriver.derive(&gathered).await;
+        if desired.expectation != self.desired.expectation {
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        if let Some(problem) = &desired.problem
+            && self.desired.problem.as_ref() != Some(problem)
+        {
+            tracing::error!(reason = ?problem.reason, revision = desired.wanted, "refused: {}", problem.message);
+        }
+        let apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
+        self.policy = apply.policy.into();
+        self.parts.driver.set_secrets(desired.secrets.clone());
+        if let (Some(candidate), Some(settings)) = (&desired.candidate, &desired.settings) {
+            self.machine.want(Want {
+                candidate: candidate.clone(),
+                policy: apply.policy.into(),
+                drift: apply.drift.into(),
+                adopt: settings.adopt.clone(),
+                retry: apply.retry,
+            });
+        }
+        self.desired = desired;
+        self.gathered = Some(gathered);
+    }
+
+    fn not_complete(&mut self, waiting: String) {
+        if waiting != self.complained {
+            tracing::info!("{waiting}");
+            self.complained = waiting;
+        }
+    }
+
+    /// Walks the machine until it has nothing to do now.
+    async fn configure(&mut self) {
+        loop {
+            let step = self.machine.step(Instant::now().into_std());
+            let seen = match step {
+                Step::Rest => {
+                    self.machine_wakes = None;
+                    break;
+                }
+                Step::Wait(until) => {
+                    self.machine_wakes = Some(Instant::from_std(until));
+                    break;
+                }
+                Step::ReadRunning => match self.parts.driver.running().await {
+                    Ok(running) => Seen::Running(running),
+                    Err(error) => Seen::Unreadable(crate::cluster::chain(&error)),
+                },
+                Step::Apply(plan) => self.apply(&plan).await,
+                Step::WriteStartup(candidate) => match self.parts.driver.save(&candidate).await {
+                    Ok(()) => Seen::Saved,
+                    Err(error) => Seen::NotSaved(crate::cluster::chain(&error)),
+                },
+            };
+            self.machine.see(seen, Instant::now().into_std());
+        }
+        self.parts.counters.drifted(self.machine.drifts());
+        self.log_change();
+    }
+
+    async fn apply(&mut self, plan: &Plan) -> Seen {
+        self.parts.counters.applied();
+        let began = Instant::now();
+        let result = self.parts.driver.apply(plan).await;
+        tracing::info!(
+            lines = plan.lines().len(),
+            plan = plan.hash(),
+            millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "sent commands"
+        );
+        match result {
+            Ok(complaints) => Seen::Sent(complaints),
+            Err(error @ (NosError::Unreachable { .. } | NosError::Refused { .. })) => {
+                Seen::NotSent(crate::cluster::chain(&error))
+            }
+        }
+    }
+
+    fn log_change(&mut self) {
+        let revision = self.desired.revision.clone().unwrap_or_default();
+        let status = self.machine.status();
+        let now = (revision, format!("{status:?}"));
+        if now == self.logged {
+            return;
+        }
+        let revision = &now.0;
+        match status {
+            ChangeStatus::Applied => tracing::info!(revision, "configuration applied, read back and saved"),
+            ChangeStatus::Starting | ChangeStatus::InProgress | ChangeStatus::Planned => {
+                tracing::info!(revision, ?status, "configuration");
+            }
+            other => tracing::error!(revision, status = ?other, "configuration"),
+        }
+        self.logged = now;
+    }
+
+    /// Writes down what must survive a restart, if it changed.
+    fn remember(&mut self) {
+        let clocks = self.parts.verifier.judge().clocks();
+        if clocks != self.clocks {
+            self.parts.state.write("clocks.json", &clocks);
+            self.clocks = clocks;
+        }
+        if self.machine.confirmed() != self.saved.as_ref() {
+            self.saved = self.machine.confirmed().cloned();
+            self.parts.state.write("confirmed.json", &self.saved);
+        }
+    }
+
+    /// Tells reporter and endpoint what this pass found.
+    fn speak(&mut self, judged: Option<Result<Judgement, String>>, took: Duration) {
+        let now = Timestamp::now();
+        let judged = judged.as_ref().map(|judged| judged.as_ref().map_err(String::as_str));
+        let instance =
+            self.desired.settings.as_ref().map_or("default", |settings| &settings.network_instance);
+        let verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);
+        if judged.is_some() {
+            self.parts.counters.looked(&verdict, took, matches!(judged, Some(Ok(_))));
+        }
+        if verdict.verdict == Word::Ok
+            && let Some(since) = self.unsynced.take()
+        {
+            self.parts.counters.programmed(since.elapsed());
+        }
+        let gathered = self.gathered.as_ref();
+        let first_words = judged.is_some() || self.began.elapsed() >= say::GRACE;
+        let mut to_say =
+            ToSay { observed: gathered.and_then(|gathered| gathered.node.clone()), ..ToSay::default() };
+        // Words of an earlier life stand until there is something better to say.
+        if first_words || (gathered.is_some() && !self.speaker.stands()) {
+            let switch: Option<&SwitchObject> = gathered.and_then(|gathered| gathered.switch.as_ref());
+            let outcome = Outcome {
+                now,
+                desired: &self.desired,
+                change: self.machine.status(),
+                plan: self.machine.plan(),
+                policy: self.policy,
+                judged,
+                switch,
+                verdict: &verdict,
+            };
+            let report = self.speaker.node(&outcome);
+            for (kind, stamped) in &report.conditions {
+                self.parts.counters.said(kind, &stamped.condition.status.to_string());
+            }
+            to_say.node = Some(report);
+            let uid = switch.and_then(|switch| switch.metadata.uid.clone());
+            to_say.switch = uid.zip(self.speaker.switch(&outcome));
+        }
+        self.parts.say.send_replace(Arc::new(to_say));
+        self.parts.published.send_replace(Published {
+            passed: Instant::now(),
+            ready: judged.is_some(),
+            waiting: if gathered.is_some() {
+                "no settings in force".to_owned()
+            } else {
+                self.complained.clone()
+            },
+            verdict: gathered.map(|_| Arc::new(verdict)),
+        });
+    }
+}

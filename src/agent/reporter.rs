@@ -1,0 +1,157 @@
+//! The one task that writes to the API server.
+//!
+//! It gets what should be said and what the Node was last seen to say; it writes on a difference at once, and otherwise
+//! a heartbeat. A server that does not answer holds up only this task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::cluster::OwnNode;
+use crate::cluster::chain;
+use crate::cluster::report::{NodeReport, ReportError, Writer};
+use crate::telemetry::Counters;
+
+/// Every write of a Node goes to everybody who watches Nodes, so rarely; jitter only lengthens.
+const HEARTBEAT: Duration = Duration::from_secs(300);
+const HEARTBEAT_JITTER: Duration = Duration::from_secs(60);
+/// A write is seen in the watch a moment later; until then the old Node is no reason to write again.
+const ECHO: Duration = Duration::from_secs(5);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// What is to be said after a pass.
+#[derive(Debug, Clone, Default)]
+pub struct ToSay {
+    /// To the Node; `None` before anything is known.
+    pub node: Option<NodeReport>,
+    /// The Node as the watch shows it.
+    pub observed: Option<OwnNode>,
+    /// To the Switch, with its UID.
+    pub switch: Option<(String, Value)>,
+}
+
+/// Writes until the channel closes. `seed` spreads the heartbeats of many switches.
+pub async fn run(writer: Writer, mut what: watch::Receiver<Arc<ToSay>>, counters: Counters, seed: u64) {
+    let mut state = Sent { seed, heartbeat_at: Some(Instant::now() + HEARTBEAT), ..Sent::default() };
+    loop {
+        let say = Arc::clone(&what.borrow_and_update());
+        let now = Instant::now();
+        let wake = match state.due(&say, now) {
+            Due::Now => {
+                state.write(&writer, &say, &counters).await;
+                state.wake()
+            }
+            Due::At(at) => at,
+        };
+        tokio::select! {
+            changed = what.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}
+
+enum Due {
+    Now,
+    At(Instant),
+}
+
+#[derive(Default)]
+struct Sent {
+    node: Option<(String, NodeReport)>,
+    switch: Option<(String, Value)>,
+    written_at: Option<Instant>,
+    heartbeat_at: Option<Instant>,
+    not_before: Option<Instant>,
+    attempts: u32,
+    seed: u64,
+}
+
+impl Sent {
+    fn due(&self, say: &ToSay, now: Instant) -> Due {
+        if let Some(at) = self.not_before.filter(|at| *at > now) {
+            return Due::At(at);
+        }
+        let node_news = match (&say.node, &say.observed) {
+            (Some(report), Some(observed)) => {
+                let sent =
+                    self.node.as_ref().is_some_and(|(uid, sent)| *uid == observed.uid && sent == report);
+                let echoed = self.written_at.is_none_or(|at| now >= at + ECHO);
+                if !sent {
+                    // A restarted agent finds its words on the Node already.
+                    self.node.is_some() || !report.is_on(observed)
+                } else {
+                    echoed && !report.is_on(observed)
+                }
+            }
+            _ => false,
+        };
+        if node_news || (say.switch.is_some() && say.switch != self.switch) {
+            return Due::Now;
+        }
+        let heartbeat = self.heartbeat_at.unwrap_or(now + HEARTBEAT);
+        if heartbeat <= now { Due::Now } else { Due::At(heartbeat.min(now + ECHO.max(self.echo_left(now)))) }
+    }
+
+    /// After a write the Node is looked at once more; otherwise only the heartbeat wakes.
+    fn echo_left(&self, now: Instant) -> Duration {
+        match self.written_at {
+            Some(at) if at + ECHO > now => at + ECHO - now,
+            _ => HEARTBEAT,
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        self.not_before.unwrap_or_else(|| Instant::now() + ECHO)
+    }
+
+    async fn write(&mut self, writer: &Writer, say: &ToSay, counters: &Counters) {
+        let mut failed = false;
+        if let (Some(report), Some(observed)) = (&say.node, &say.observed) {
+            let result = writer.node(&observed.uid, report, Timestamp::now()).await;
+            counters.wrote("Node", result.is_ok());
+            match result {
+                Ok(()) => self.node = Some((observed.uid.clone(), report.clone())),
+                Err(error) => failed |= self.complain(&error),
+            }
+        }
+        if let Some((uid, status)) = &say.switch
+            && self.switch.as_ref() != Some(&(uid.clone(), status.clone()))
+        {
+            let result = writer.switch(status).await;
+            counters.wrote("Switch", result.is_ok());
+            match result {
+                Ok(()) => self.switch = Some((uid.clone(), status.clone())),
+                Err(error) => failed |= self.complain(&error),
+            }
+        }
+        let now = Instant::now();
+        if failed {
+            let wait = FIRST_RETRY.saturating_mul(1 << self.attempts.min(6)).min(LONGEST_RETRY);
+            self.attempts += 1;
+            self.not_before = Some(now + wait + self.jitter(wait / 4));
+        } else {
+            self.attempts = 0;
+            self.not_before = None;
+            self.written_at = Some(now);
+            self.heartbeat_at = Some(now + HEARTBEAT + self.jitter(HEARTBEAT_JITTER));
+        }
+    }
+
+    fn complain(&self, error: &ReportError) -> bool {
+        if self.attempts == 0 {
+            tracing::warn!(error = %chain(error), "the API server did not take the report; retrying");
+        }
+        true
+    }
+
+    fn jitter(&self, most: Duration) -> Duration {
+        let mixed =
+            self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(u64::from(self.attempts)) >> 32;
+        most / 1024 * u32::try_from(mixed % 1024).unwrap_or(0)
+    }
+}

@@ -1,0 +1,361 @@
+//! From a pass's results to what Node and Switch say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::agent::desired::Desired;
+use crate::change::diff::Plan;
+use crate::change::{ApplyPolicy, ChangeStatus};
+use crate::cluster::OwnNode;
+use crate::cluster::report::{NodeReport, Stamped, seconds};
+use crate::health::clock::Judgement;
+use crate::health::condition::{self, CONFIG_APPLIED, Condition, FIB_SYNCED, Reason, Status};
+use crate::health::{State, Verdict, VipVerdict, Word};
+use crate::intent::switch::SwitchObject;
+
+/// Conditions of an earlier life stand for this long after a start, or until the first verdict.
+pub const GRACE: Duration = Duration::from_secs(60);
+/// If they are younger than this.
+const YOUNG: i64 = 600;
+/// The label improves after this long without anything worse.
+const IMPROVE: Duration = Duration::from_secs(60);
+/// Bounds of `Switch.status.vips`.
+const MOST_VIPS: usize = 200;
+const MOST_BYTES: usize = 256 << 10;
+/// Lines of a plan that are shown.
+const MOST_LINES: usize = 200;
+
+/// The result of one pass.
+pub struct Outcome<'a> {
+    /// When.
+    pub now: Timestamp,
+    /// What is desired.
+    pub desired: &'a Desired,
+    /// How the change stands.
+    pub change: &'a ChangeStatus,
+    /// What would be changed.
+    pub plan: &'a Plan,
+    /// What may be changed.
+    pub policy: ApplyPolicy,
+    /// What the look found; `None` if nothing can be judged yet.
+    pub judged: Option<Result<&'a Judgement, &'a str>>,
+    /// Our Switch.
+    pub switch: Option<&'a SwitchObject>,
+    /// The verdict.
+    pub verdict: &'a Verdict,
+}
+
+/// Remembers what was said.
+#[derive(Debug, Default)]
+pub struct Speaker {
+    conditions: BTreeMap<&'static str, Stamped>,
+    health: Option<(&'static str, Timestamp)>,
+    /// A better label than the shown one, since when.
+    better: Option<Timestamp>,
+    /// Generation of the Switch for which Ready was reached.
+    ready: Option<i64>,
+    /// Times of the Switch's own conditions.
+    switch_since: BTreeMap<&'static str, (String, Timestamp)>,
+    next_hops: BTreeMap<String, (usize, Timestamp)>,
+}
+
+impl Speaker {
+    /// Takes over what the Node says since an earlier life, if it is young enough to stand.
+    pub fn adopt(&mut self, node: &OwnNode, now: Timestamp) {
+        for kind in [CONFIG_APPLIED, FIB_SYNCED] {
+            let Some(there) = node.conditions.get(kind) else { continue };
+            let time = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+                time.as_ref().map(|t| t.0)
+            };
+            let (Some(beat), Some(since)) =
+                (time(&there.last_heartbeat_time), time(&there.last_transition_time))
+            else {
+                continue;
+            };
+            let status = match there.status.as_str() {
+                "True" => Status::True,
+                "False" => Status::False,
+                _ => Status::Unknown,
+            };
+            let reason: Option<Reason> =
+                there.reason.clone().and_then(|r| serde_json::from_value(Value::String(r)).ok());
+            if let (Some(reason), true) = (reason, now.duration_since(beat).as_secs() < YOUNG) {
+                let condition = Condition::new(status, reason, there.message.clone().unwrap_or_default());
+                self.conditions.insert(kind, Stamped { condition, since });
+            }
+        }
+        self.health = match node.health.as_deref() {
+            Some("ok") => Some(("ok", now)),
+            Some("degraded") => Some(("degraded", now)),
+            Some("unknown") => Some(("unknown", now)),
+            _ => None,
+        };
+    }
+
+    /// Both conditions stand from an earlier life: nothing needs to be said before the first verdict.
+    pub fn stands(&self) -> bool {
+        self.conditions.len() == 2 && self.health.is_some()
+    }
+
+    /// What the Node says after this pass.
+    pub fn node(&mut self, outcome: &Outcome<'_>) -> NodeReport {
+        let input = match &outcome.desired.problem {
+            Some(problem) => Err(problem),
+            None => Ok(outcome.desired.revision.as_deref().unwrap_or_default()),
+        };
+        let applied = condition::config_applied(input, outcome.change);
+        self.stamp(CONFIG_APPLIED, applied, outcome.now);
+        let before = self.conditions.get(FIB_SYNCED).map(|stamped| stamped.condition.clone());
+        let synced = match outcome.judged {
+            Some(judged) => condition::fib_synced(judged, before.as_ref()),
+            None => Condition::new(
+                Status::Unknown,
+                Reason::Starting,
+                "nothing can be judged yet: no settings in force",
+            ),
+        };
+        self.stamp(FIB_SYNCED, synced, outcome.now);
+        let wanted = condition::label(self.conditions.values().map(|stamped| &stamped.condition));
+        NodeReport { conditions: self.conditions.clone(), health: self.label(wanted, outcome.now) }
+    }
+
+    fn stamp(&mut self, kind: &'static str, condition: Condition, now: Timestamp) {
+        let since = match self.conditions.get(kind) {
+            Some(before) if before.condition.status == condition.status => before.since,
+            _ => now,
+        };
+        self.conditions.insert(kind, Stamped { condition, since });
+    }
+
+    /// The label worsens at once and improves after a minute.
+    fn label(&mut self, wanted: &'static str, now: Timestamp) -> &'static str {
+        let rank = |label: &str| match label {
+            "ok" => 0,
+            "unknown" => 1,
+            _ => 2,
+        };
+        let shown = match self.health {
+            Some((shown, _)) if rank(wanted) < rank(shown) => {
+                let since = *self.better.get_or_insert(now);
+                if Duration::try_from(now.duration_since(since)).unwrap_or_default() < IMPROVE {
+                    shown
+                } else {
+                    wanted
+                }
+            }
+            _ => wanted,
+        };
+        if shown == wanted {
+            self.better = None;
+        }
+        self.health = Some((shown, now));
+        shown
+    }
+
+    /// When the label will improve if nothing else happens.
+    pub fn improves_in(&self, now: Timestamp) -> Option<Duration> {
+        let since = self.better?;
+        let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        Some(IMPROVE.saturating_sub(waited))
+    }
+
+    /// The Switch's whole status; `None` without a Switch.
+    pub fn switch(&mut self, outcome: &Outcome<'_>) -> Option<Value> {
+        let switch = outcome.switch?;
+        let generation = switch.metadata.generation.unwrap_or(0);
+        let conditions = self.switch_conditions(outcome, generation);
+        let (vips, omitted) = bounded(&outcome.verdict.vips);
+        let plan = outcome.plan;
+        let applied = matches!(outcome.change, ChangeStatus::Applied)
+            .then_some(outcome.desired.revision.clone())
+            .flatten();
+        let all = outcome.verdict.vips.len();
+        let ok = outcome.verdict.vips.iter().filter(|vip| vip.state == State::Ok).count();
+        let mut status = json!({
+            "observedGeneration": generation,
+            "conditions": conditions,
+            "wantedRevision": outcome.desired.wanted,
+            "verdict": outcome.verdict.verdict,
+            "vipsOk": format!("{ok}/{all}"),
+            "vips": vips,
+            "omittedVips": omitted,
+            "nextHops": self.next_hops(outcome),
+            "failedResources": outcome.verdict.issues,
+            "capabilities": {"hand": "exec", "fib": "kernel", "validator": "rules"},
+        });
+        if let (Value::Object(fields), Some(applied)) = (&mut status, applied) {
+            fields.insert("appliedRevision".to_owned(), applied.into());
+        }
+        if let (Value::Object(fields), Some(hash)) = (&mut status, plan.hash()) {
+            let mut lines = plan.lines();
+            lines.truncate(MOST_LINES);
+            fields.insert("plan".to_owned(), json!({"hash": hash, "lines": lines}));
+        }
+        Some(status)
+    }
+
+    fn switch_conditions(&mut self, outcome: &Outcome<'_>, generation: i64) -> Vec<Value> {
+        let (Some(applied), Some(verified)) =
+            (self.conditions.get(CONFIG_APPLIED).cloned(), self.conditions.get(FIB_SYNCED).cloned())
+        else {
+            return Vec::new();
+        };
+        let Condition { status, reason, message } = applied.condition.clone();
+        // The policy is a wish of this generation too: a plan that may not be applied is all there is to do.
+        let settled =
+            status == Status::True || (reason == Reason::PlanOnly && outcome.policy != ApplyPolicy::Enforce);
+        if settled {
+            self.ready = Some(generation);
+        }
+        let ready = self.ready == Some(generation);
+        let stalled = !ready && status == Status::False && reason != Reason::InProgress;
+        let word = |yes: bool| if yes { "True" } else { "False" };
+        let (ready_reason, ready_message) = if ready && !settled {
+            ("Applied".to_owned(), "this generation was applied and confirmed".to_owned())
+        } else {
+            (format!("{reason:?}"), message.clone())
+        };
+        let reconciling = !ready && !stalled;
+        let own = [
+            ("Ready", word(ready), ready_reason.clone(), ready_message.clone()),
+            ("Reconciling", word(reconciling), ready_reason.clone(), ready_message.clone()),
+            ("Stalled", word(stalled), ready_reason, ready_message),
+            ("Applied", status_word(status), format!("{reason:?}"), message),
+            (
+                "Verified",
+                status_word(verified.condition.status),
+                format!("{:?}", verified.condition.reason),
+                verified.condition.message,
+            ),
+        ];
+        own.into_iter()
+            .map(|(kind, status, reason, message)| {
+                let entry = self.switch_since.entry(kind).or_insert_with(|| (status.to_owned(), outcome.now));
+                if entry.0 != status {
+                    *entry = (status.to_owned(), outcome.now);
+                }
+                json!({
+                    "type": kind, "status": status, "reason": reason, "message": message,
+                    "observedGeneration": generation, "lastTransitionTime": seconds(entry.1),
+                })
+            })
+            .collect()
+    }
+
+    /// How many VIPs forward to each next-hop, with zero for peers that get none: never cut, because "may this node be
+    /// powered off" is answered from it.
+    fn next_hops(&mut self, outcome: &Outcome<'_>) -> Vec<Value> {
+        let nodes = &outcome.desired.expectation.node_of;
+        let mut counts: BTreeMap<String, (Option<&String>, usize)> =
+            nodes.iter().map(|(hop, node)| (hop.to_string(), (Some(node), 0))).collect();
+        for hop in outcome.verdict.vips.iter().flat_map(|vip| &vip.observed) {
+            counts.entry(hop.to_string()).or_insert((None, 0)).1 += 1;
+        }
+        self.next_hops.retain(|hop, _| counts.contains_key(hop));
+        counts
+            .into_iter()
+            .map(|(hop, (node, vips))| {
+                let entry = self.next_hops.entry(hop.clone()).or_insert((vips, outcome.now));
+                if entry.0 != vips {
+                    *entry = (vips, outcome.now);
+                }
+                let mut value = json!({"nextHop": hop, "vips": vips, "since": seconds(entry.1)});
+                if let (Value::Object(fields), Some(node)) = (&mut value, node) {
+                    fields.insert("node".to_owned(), node.clone().into());
+                }
+                value
+            })
+            .collect()
+    }
+}
+
+fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::True => "True",
+        Status::False => "False",
+        Status::Unknown => "Unknown",
+    }
+}
+
+/// The worst VIPs that fit, and how many were left out. Absent fields instead of nulls: the API has no nulls.
+fn bounded(vips: &[VipVerdict]) -> (Vec<Value>, usize) {
+    let mut worst: Vec<&VipVerdict> = vips.iter().collect();
+    worst.sort_by_key(|vip| std::cmp::Reverse(vip.state));
+    let mut bytes = 0;
+    let mut kept = Vec::new();
+    for vip in worst.iter().take(MOST_VIPS) {
+        let mut value = serde_json::to_value(vip).unwrap_or_default();
+        without_nulls(&mut value);
+        bytes += value.to_string().len();
+        if bytes > MOST_BYTES {
+            break;
+        }
+        kept.push(value);
+    }
+    let omitted = vips.len() - kept.len();
+    (kept, omitted)
+}
+
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// The verdict of a pass.
+pub fn verdict(
+    me: &str,
+    now: Timestamp,
+    desired: &Desired,
+    judged: Option<Result<&Judgement, &str>>,
+    instance: &str,
+) -> Verdict {
+    let vips = match judged {
+        Some(Ok(judgement)) => judgement.vips.clone(),
+        Some(Err(why)) => unreadable(desired, why, instance),
+        None => Vec::new(),
+    };
+    let word = match judged {
+        None | Some(Err(_)) => Word::Unknown,
+        Some(Ok(_)) => Verdict::word(&vips),
+    };
+    Verdict {
+        switch: me.to_owned(),
+        revision: desired.revision.clone().unwrap_or_default(),
+        observed_at: now,
+        verdict: word,
+        vips,
+        issues: desired.expectation.issues.clone(),
+    }
+}
+
+/// Every expected VIP, with nothing observed: could not look.
+fn unreadable(desired: &Desired, why: &str, instance: &str) -> Vec<VipVerdict> {
+    desired
+        .expectation
+        .vips
+        .iter()
+        .map(|(prefix, vip)| VipVerdict {
+            prefix: *prefix,
+            network_instance: instance.to_owned(),
+            services: vip.services.iter().cloned().collect(),
+            state: State::Unknown,
+            rung: Some(crate::health::ladder::Rung::FibUnreadable),
+            expected: vip.next_hops.keys().cloned().collect(),
+            observed: Vec::new(),
+            missing: Vec::new(),
+            unexpected: Vec::new(),
+            since: None,
+            message: why.to_owned(),
+            differences: Vec::new(),
+        })
+        .collect()
+}

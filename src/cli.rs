@@ -1,0 +1,389 @@
+//! The commands: what `main` runs. Composes the parts, prints the results, chooses the exit code.
+#![expect(clippy::disallowed_methods, reason = "the edge: files, clock, environment")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::agent::desired::{Deriver, Desired};
+use crate::agent::inputs::{Folders, Inputs};
+use crate::agent::reporter::{self, ToSay};
+use crate::agent::verify::Verifier;
+use crate::agent::{self, Parts, StateFolder, say};
+use crate::change::dialect::frr::Frr;
+use crate::change::{Dialect, Known};
+use crate::cluster::client::{self, Clients};
+use crate::cluster::report::Writer;
+use crate::fib::netlink::{Hints, NetlinkFib};
+use crate::files;
+use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
+use crate::health::condition::{InputProblem, Status};
+use crate::health::{Verdict, Word};
+use crate::intent::render;
+use crate::nos::NosDriver;
+use crate::nos::frr::{FrrDriver, Places};
+use crate::rib::frr::FrrRib;
+use crate::settings::Inputs as InputArgs;
+use crate::settings::{AgentArgs, Cli, Command, ExecIn, OneShot, RenderArgs, VerifyArgs};
+use crate::{sandbox, telemetry};
+
+mod print;
+
+/// Fine.
+const FINE: u8 = 0;
+/// Something differs, or would change.
+const DIFFERS: u8 = 1;
+/// Could not look.
+const BLIND: u8 = 2;
+/// `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
+/// `EX_DATAERR` of sysexits.h.
+const BAD_INPUT: u8 = 65;
+
+/// A daemon's answer to a question about reasons.
+const REASON: Duration = Duration::from_secs(2);
+/// How often a second agent looks whether the first one has gone.
+const LOCK_RETRY: Duration = Duration::from_secs(1);
+
+/// Where the CRDs are.
+const CRDS: &str = include_str!("../manifests/crd.yaml");
+
+/// Runs one command.
+pub fn run() -> ExitCode {
+    let cli = match <Cli as clap::Parser>::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version come this way too.
+            let code = if error.use_stderr() { USAGE } else { FINE };
+            error.print().unwrap_or_default();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::RenderChild => sandbox::child().map(|()| FINE),
+        Command::ExecIn(args) => exec_in(&args),
+        Command::Schema => print(
+            &(serde_json::to_string_pretty(&crate::intent::settings::schema()).unwrap_or_default() + "\n"),
+        ),
+        Command::Crds => print(CRDS),
+        Command::Agent(args) => in_runtime(run_agent(args)),
+        Command::Render(args) => in_runtime(run_render(args)),
+        Command::Plan(args) => in_runtime(run_plan(args)),
+        Command::Verify(args) => in_runtime(run_verify(args)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let text = format!("switchlet: {error:#}");
+            eprintln!("{text}");
+            // kubelet shows this text in the pod's status.
+            if Path::new("/dev/termination-log").exists() {
+                fs::write("/dev/termination-log", &text).unwrap_or_default();
+            }
+            ExitCode::from(BLIND)
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<u8> {
+    // A reader that closed the pipe has seen enough.
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(FINE),
+    }
+}
+
+fn in_runtime(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    // One thread: the agent shares a switch's control processor with what it looks after.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A second installation changes nothing.
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+    let result = runtime.block_on(command);
+    // A dump that runs in a thread of its own must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+fn exec_in(args: &ExecIn) -> anyhow::Result<u8> {
+    use std::os::unix::process::CommandExt;
+    nix::unistd::chroot(&args.root).with_context(|| format!("entering {}", args.root.display()))?;
+    std::env::set_current_dir("/")?;
+    let (program, arguments) = args.command.split_first().context("no command")?;
+    Err(std::process::Command::new(program).args(arguments).exec())
+        .with_context(|| format!("starting {program}"))
+}
+
+/// Everything that the commands have in common.
+struct Opened {
+    clients: Option<Clients>,
+    namespace: String,
+    inputs: Inputs,
+    deriver: Deriver,
+    places: Places,
+    state: StateFolder,
+}
+
+async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
+    let folders = Folders { bundle: args.bundle.clone(), cluster: args.cluster.clone() };
+    let clients = if folders.bundle.is_some() && folders.cluster.is_some() {
+        None
+    } else {
+        Some(client::connect(args.kubeconfig.as_deref(), args.api_server.as_deref()).await?)
+    };
+    let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
+    Ok(Opened {
+        inputs: Inputs::open(&args.node, &namespace, folders, clients.as_ref()),
+        deriver: Deriver::new(&args.node, render::FRR, args.secrets_dir.clone()),
+        places: Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() },
+        state: StateFolder::new(&args.state_dir),
+        clients,
+        namespace,
+    })
+}
+
+fn pod_namespace() -> Option<String> {
+    let text = fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// What is desired, as soon as all inputs are complete.
+async fn desired_once(opened: &mut Opened, timeout: Duration) -> anyhow::Result<Desired> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match opened.inputs.gather() {
+            Ok(gathered) => return Ok(opened.deriver.derive(&gathered).await),
+            Err(waiting) => {
+                if tokio::time::timeout_at(deadline, opened.inputs.changed()).await.is_err() {
+                    anyhow::bail!("{waiting}: not complete after {} s", timeout.as_secs());
+                }
+            }
+        }
+    }
+}
+
+/// Says what is wrong with the inputs; the exit code of it.
+fn complain(problem: &InputProblem) -> u8 {
+    eprintln!("switchlet: {:?}: {}", problem.reason, problem.message);
+    if problem.status == Status::Unknown { BLIND } else { BAD_INPUT }
+}
+
+async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
+    let mut opened = open(&args.inputs).await?;
+    let desired = desired_once(&mut opened, args.timeout.0).await?;
+    if let Some(problem) = &desired.problem {
+        return Ok(complain(problem));
+    }
+    for issue in &desired.expectation.issues {
+        eprintln!("switchlet: {}: {}: {}", issue.object, issue.reason, issue.message);
+    }
+    for (owner, text) in desired.candidate.iter().flat_map(|candidate| &candidate.texts) {
+        match &args.out {
+            None => drop(print(text)?),
+            Some(folder) => {
+                fs::create_dir_all(folder).with_context(|| format!("--out {}", folder.display()))?;
+                let path = folder.join(format!("{owner}.conf"));
+                files::replace(&path, text.as_bytes())
+                    .with_context(|| format!("writing {}", path.display()))?;
+            }
+        }
+    }
+    Ok(FINE)
+}
+
+async fn run_plan(args: OneShot) -> anyhow::Result<u8> {
+    let mut opened = open(&args.inputs).await?;
+    let desired = desired_once(&mut opened, args.timeout.0).await?;
+    if let Some(problem) = &desired.problem {
+        return Ok(complain(problem));
+    }
+    let (Some(candidate), Some(settings)) = (&desired.candidate, &desired.settings) else {
+        anyhow::bail!("there is nothing to plan");
+    };
+    let mut driver = FrrDriver::new(opened.places.clone());
+    driver.set_secrets(desired.secrets.clone());
+    let running = driver.running().await.context("reading the running configuration")?;
+    let confirmed = opened.state.confirmed();
+    let known = Known { confirmed: confirmed.as_ref(), adopt: &settings.adopt };
+    match Frr.plan(&running, candidate, &known) {
+        Err(refusal) => {
+            eprintln!("switchlet: {}: {refusal}", refusal.reason());
+            Ok(BAD_INPUT)
+        }
+        Ok(plan) => {
+            print(&print::plan(&plan, desired.revision.as_deref().unwrap_or_default(), args.output)?)?;
+            Ok(if plan.is_empty() { FINE } else { DIFFERS })
+        }
+    }
+}
+
+async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {
+    let OneShot { inputs, output, timeout } = args.once;
+    let mut opened = open(&inputs).await?;
+    let deadline = Instant::now() + args.wait.map_or(Duration::ZERO, |wait| wait.0);
+    let fib = NetlinkFib::open().context("opening netlink")?;
+    let rib = FrrRib::new(opened.places.run(), opened.places.instance.clone(), REASON);
+    let mut verifier = Verifier::new(fib, rib, Judge::default(), None);
+    let mut desired = desired_once(&mut opened, timeout.0).await?;
+    if let Some(problem) = &desired.problem {
+        return Ok(complain(problem));
+    }
+    let verdict = loop {
+        let verdict = two_looks(&inputs.node, &mut verifier, &desired).await?;
+        if verdict.verdict == Word::Ok || Instant::now() >= deadline {
+            break verdict;
+        }
+        tokio::time::sleep(SECOND_LOOK).await;
+        verifier.hint();
+        desired = desired_once(&mut opened, timeout.0).await?;
+    };
+    print(&print::verdict(&verdict, output)?)?;
+    Ok(match verdict.verdict {
+        Word::Ok => FINE,
+        Word::Differs => DIFFERS,
+        Word::Unknown => BLIND,
+    })
+}
+
+/// Looks twice; what still differs at the second look is called diverged.
+async fn two_looks(
+    me: &str,
+    verifier: &mut Verifier<NetlinkFib, FrrRib>,
+    desired: &Desired,
+) -> anyhow::Result<Verdict> {
+    let settings = desired.settings.as_ref().context("no settings")?;
+    let instance = &settings.network_instance;
+    let judge =
+        |judged: Option<Result<_, &str>>| say::verdict(me, Timestamp::now(), desired, judged, instance);
+    let first = verifier.look(settings, &desired.expectation).await;
+    let judged = match first {
+        Ok(judgement) if Verdict::word(&judgement.vips) != Word::Differs => Ok(judgement),
+        _ => {
+            tokio::time::sleep(SECOND_LOOK).await;
+            verifier.look(settings, &desired.expectation).await
+        }
+    };
+    let why;
+    let mut verdict = match &judged {
+        Ok(judgement) => judge(Some(Ok(judgement))),
+        Err(error) => {
+            why = crate::cluster::chain(error);
+            eprintln!("switchlet: FibUnreadable: {why}");
+            judge(Some(Err(&why)))
+        }
+    };
+    without_patience(&mut verdict.vips);
+    Ok(verdict)
+}
+
+async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
+    telemetry::log(args.log_json);
+    let state = &args.inputs.state_dir;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)
+        .with_context(|| format!("--state-dir {}", state.display()))?;
+    let mut stop = Box::pin(stopped()?);
+    let Some(_locks) = only_one(&args.inputs, &mut stop).await? else { return Ok(FINE) };
+    let opened = open(&args.inputs).await?;
+    let Opened { clients, namespace, inputs, deriver, places, state } = opened;
+    let me = args.inputs.node.clone();
+    let seed = me.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    });
+
+    let (counters, registry) = telemetry::Counters::new();
+    let (published, shown) = watch::channel(telemetry::Published {
+        passed: Instant::now(),
+        ready: false,
+        waiting: "starting".to_owned(),
+        verdict: None,
+    });
+    let listener = telemetry::listen(&args.listen).await?;
+    tokio::spawn(telemetry::serve(listener, registry, shown));
+
+    let (say, to_say) = watch::channel(Arc::new(ToSay::default()));
+    if let Some(clients) = &clients {
+        let writer = Writer::new(clients.calls.clone(), &me, &namespace);
+        tokio::spawn(reporter::run(writer, to_say, counters.clone(), seed));
+    }
+    let hints = Hints::open()
+        .inspect_err(
+            |error| tracing::warn!(%error, "no kernel events; the table is looked at every 10 s only"),
+        )
+        .ok();
+    let fib = NetlinkFib::open().context("opening netlink")?;
+    let rib = FrrRib::new(places.run(), places.instance.clone(), REASON);
+    let rereader = inputs.rereader(clients.as_ref());
+    let parts = Parts {
+        me,
+        inputs,
+        deriver,
+        driver: FrrDriver::new(places),
+        verifier: Verifier::new(fib, rib, state.judge(), rereader),
+        hints,
+        state,
+        say,
+        published,
+        counters,
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = args.inputs.node, "started");
+    agent::run(parts, Frr, seed, stop).await;
+    tracing::info!("stopped");
+    Ok(FINE)
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Waits until no other agent writes to this switch; `None` if it was told to stop meanwhile.
+///
+/// Two locks: one beside our state, one beside FRR's sockets, because two agents may have been given different folders.
+async fn only_one(
+    args: &InputArgs,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> anyhow::Result<Option<Vec<files::Lock>>> {
+    let places = Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() };
+    let mut said = false;
+    loop {
+        let mut locks = Vec::new();
+        let mut busy = None;
+        for path in [Some(args.state_dir.join("lock")), places.lock()].into_iter().flatten() {
+            match files::lock(&path) {
+                Ok(lock) => locks.push(lock),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => busy = Some(path),
+                Err(error) => return Err(error).with_context(|| format!("locking {}", path.display())),
+            }
+        }
+        let Some(path) = busy else { return Ok(Some(locks)) };
+        drop(locks);
+        if !said {
+            tracing::warn!(lock = %path.display(), "another agent runs on this switch; waiting until it has gone");
+            said = true;
+        }
+        tokio::select! {
+            () = &mut *stop => return Ok(None),
+            () = tokio::time::sleep(LOCK_RETRY) => {}
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Results for people and programs.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::change::diff::Plan;
+use crate::health::{DifferenceKind, Verdict, VipVerdict};
+use crate::settings::Output;
+
+fn structured(value: &impl Serialize, output: Output) -> anyhow::Result<String> {
+    Ok(match output {
+        Output::Yaml => serde_yaml::to_string(value)?,
+        Output::Json | Output::Table => serde_json::to_string_pretty(value)? + "\n",
+    })
+}
+
+/// A plan.
+pub fn plan(plan: &Plan, revision: &str, output: Output) -> anyhow::Result<String> {
+    if output != Output::Table {
+        let owners: serde_json::Value = plan
+            .owners
+            .iter()
+            .map(|(owner, plan)| {
+                let plan = json!({"add": plan.add, "remove": plan.remove, "commands": plan.commands});
+                (owner.clone(), plan)
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        return structured(&json!({"revision": revision, "hash": plan.hash(), "owners": owners}), output);
+    }
+    let mut text = String::new();
+    match plan.hash() {
+        None => writeln!(text, "nothing to do: revision {revision} runs")?,
+        Some(hash) => {
+            for line in plan.lines() {
+                writeln!(text, "{line}")?;
+            }
+            writeln!(text, "plan {hash} for revision {revision}")?;
+        }
+    }
+    Ok(text)
+}
+
+/// A verdict: one row a VIP, and one a difference.
+pub fn verdict(verdict: &Verdict, output: Output) -> anyhow::Result<String> {
+    if output != Output::Table {
+        return structured(verdict, output);
+    }
+    let mut rows = vec![["PREFIX", "STATE", "RUNG", "EXPECTED", "OBSERVED", "SERVICES"].map(str::to_owned)];
+    for vip in &verdict.vips {
+        rows.push(row(vip));
+        for difference in &vip.differences {
+            let kind = match difference.kind {
+                DifferenceKind::Missing => "missing",
+                DifferenceKind::Unexpected => "unexpected",
+            };
+            let node = difference.node.as_ref().map(|node| format!(" ({node})")).unwrap_or_default();
+            rows.push([
+                format!("  {}{node}", difference.next_hop),
+                kind.to_owned(),
+                format!("{:?}", difference.rung),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]);
+        }
+    }
+    let mut text = if verdict.vips.is_empty() { String::new() } else { columns(&rows) };
+    for issue in &verdict.issues {
+        writeln!(text, "issue: {}: {}: {}", issue.object, issue.reason, issue.message)?;
+    }
+    let word = serde_json::to_value(verdict.verdict)?;
+    let word = word.as_str().unwrap_or_default();
+    let count = verdict.vips.len();
+    if count == 0 {
+        writeln!(text, "{}: {word}: no VIP is expected on this switch", verdict.switch)?;
+    } else {
+        writeln!(text, "{}: {word}: {count} VIP{}", verdict.switch, if count == 1 { "" } else { "s" })?;
+    }
+    Ok(text)
+}
+
+fn row(vip: &VipVerdict) -> [String; 6] {
+    let list = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join(",") };
+    let state = serde_json::to_value(vip.state).ok();
+    [
+        vip.prefix.to_string(),
+        state.as_ref().and_then(|state| state.as_str()).unwrap_or_default().to_owned(),
+        vip.rung.map_or("-".to_owned(), |rung| format!("{rung:?}")),
+        list(vip.expected.iter().map(ToString::to_string).collect()),
+        list(vip.observed.iter().map(ToString::to_string).collect()),
+        list(vip.services.iter().map(ToString::to_string).collect()),
+    ]
+}
+
+/// Columns as wide as their widest cell, three spaces apart, as kubectl prints them.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let line: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(line.join("   ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,526 @@
+//! Watches of the API server, folded into facts.
+//!
+//! Each kind has a store of its own, replaced whole when a list is complete, so that what was deleted while we were
+//! disconnected is gone too. A change of a store is a tick; whoever hears it takes one snapshot of all of them. There is
+//! no snapshot before every store is complete. Watch errors back off inside the stream and never end it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, NodeCondition};
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::intent::snapshot::objects::Meta;
+use crate::intent::snapshot::{
+    Bundle, ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts, SliceFacts, objects,
+};
+use crate::intent::switch::SwitchObject;
+
+pub mod client;
+mod kinds;
+pub mod report;
+
+use kinds::{NodeObject, ServiceObject, SliceObject, SwitchName, SwitchResource};
+
+/// The API server ends a watch after this long, and a connection that says nothing for 5 s more is dead: noticed within
+/// a minute.
+const WATCH_SECONDS: u32 = 45;
+
+/// Our own Node, as the reporter needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnNode {
+    /// UID: a Node of the same name that was made again has lost our conditions.
+    pub uid: String,
+    /// Our conditions on it, by type.
+    pub conditions: BTreeMap<String, NodeCondition>,
+    /// The label `switchlet.io/health`.
+    pub health: Option<String>,
+}
+
+/// What the ConfigMaps of the Switch say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Texts {
+    /// All are there.
+    Bundle(Bundle),
+    /// One is missing.
+    NotFound(String),
+    /// One key is in two of them.
+    DuplicateKey(String),
+}
+
+/// All that the API server says, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Services, slices, Nodes; absent if they come from elsewhere.
+    pub facts: Option<ClusterFacts>,
+    /// Our Switch, if it exists.
+    pub switch: Option<SwitchObject>,
+    /// The texts; absent if they come from elsewhere or there is no Switch.
+    pub texts: Option<Texts>,
+    /// Our Node, if it exists.
+    pub node: Option<OwnNode>,
+    /// Keys of ConfigMaps that are no text.
+    pub issues: Vec<Issue>,
+}
+
+/// Which inputs the API server supplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// ConfigMaps named by the Switch.
+    pub texts: bool,
+    /// Services, EndpointSlices, Nodes.
+    pub facts: bool,
+}
+
+/// `None` until the first list is complete.
+type Store<T> = Option<BTreeMap<ObjectName, T>>;
+
+#[derive(Default)]
+struct Stores {
+    services: Store<Result<Arc<ServiceFacts>, Issue>>,
+    slices: Store<Arc<SliceFacts>>,
+    nodes: Store<(Arc<NodeFacts>, Vec<Issue>)>,
+    own: Option<OwnNode>,
+    switches: Store<()>,
+    switch: Store<SwitchObject>,
+    texts: BTreeMap<String, Store<Texts1>>,
+}
+
+/// One ConfigMap.
+#[derive(Clone, PartialEq)]
+struct Texts1 {
+    texts: BTreeMap<String, String>,
+    binary: Vec<String>,
+}
+
+/// The running watches.
+pub struct ClusterWatch {
+    me: String,
+    namespace: String,
+    client: Client,
+    wanted: Wanted,
+    stores: Arc<Mutex<Stores>>,
+    tick: watch::Sender<u64>,
+    tasks: Vec<JoinHandle<()>>,
+    maps: BTreeMap<String, JoinHandle<()>>,
+}
+
+impl Drop for ClusterWatch {
+    fn drop(&mut self) {
+        self.tasks.iter().chain(self.maps.values()).for_each(JoinHandle::abort);
+    }
+}
+
+impl ClusterWatch {
+    /// Starts the watches of the switch `me`, whose Switch lives in `namespace`.
+    pub fn start(client: Client, me: &str, namespace: &str, wanted: Wanted) -> Self {
+        let (tick, _) = watch::channel(0);
+        let mut this = Self {
+            me: me.to_owned(),
+            namespace: namespace.to_owned(),
+            client: client.clone(),
+            wanted,
+            stores: Arc::default(),
+            tick,
+            tasks: Vec::new(),
+            maps: BTreeMap::new(),
+        };
+        let own = watcher::Config::default().fields(&format!("metadata.name={me}"));
+        let switches: Api<SwitchResource> = Api::namespaced(client.clone(), namespace);
+        this.spawn(switches, own.clone(), |stores| &mut stores.switch, switch);
+        if wanted.facts {
+            this.spawn(Api::all(client.clone()), watcher::Config::default(), |s| &mut s.services, service);
+            this.spawn(Api::all(client.clone()), watcher::Config::default(), |s| &mut s.slices, slice);
+            let names: Api<SwitchName> = Api::namespaced(client.clone(), namespace);
+            this.spawn(names, watcher::Config::default(), |s| &mut s.switches, |_| Some(()));
+            this.nodes(Api::all(client), watcher::Config::default());
+        } else {
+            this.nodes(Api::all(client), own);
+        }
+        this
+    }
+
+    /// Hears of changes.
+    pub fn ticks(&self) -> watch::Receiver<u64> {
+        self.tick.subscribe()
+    }
+
+    /// One snapshot of everything; `None` while a list is not complete yet. Follows the Switch's list of ConfigMaps.
+    pub fn snapshot(&mut self) -> Option<Snapshot> {
+        let stores = Arc::clone(&self.stores);
+        let stores = locked(&stores);
+        let switch = stores.switch.as_ref()?.values().next().cloned();
+        let names: BTreeSet<String> = match (&switch, self.wanted.texts) {
+            (Some(switch), true) => switch.spec.config_maps.iter().map(|map| map.name.clone()).collect(),
+            _ => BTreeSet::new(),
+        };
+        drop(stores);
+        self.follow(&names);
+        let stores = locked(&self.stores);
+        let (facts, own) = if self.wanted.facts {
+            (Some(facts(&stores)?), stores.own.clone())
+        } else {
+            stores.nodes.as_ref()?;
+            (None, stores.own.clone())
+        };
+        let mut issues = Vec::new();
+        let texts = match &switch {
+            Some(switch) if self.wanted.texts => Some(texts(&stores, switch, &mut issues)?),
+            _ => None,
+        };
+        Some(Snapshot { facts, switch, texts, node: own, issues })
+    }
+
+    /// A way to ask again, with a client for single calls.
+    pub fn rereader(&self, client: Client) -> Rereader {
+        Rereader { client, stores: Arc::clone(&self.stores) }
+    }
+
+    /// Which lists are not complete yet, for people.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let stores = locked(&self.stores);
+        let mut missing = Vec::new();
+        let mut need = |complete: bool, what: &'static str| (!complete).then(|| missing.push(what));
+        need(stores.switch.is_some(), "Switch");
+        need(stores.nodes.is_some(), "Nodes");
+        if self.wanted.facts {
+            need(stores.services.is_some(), "Services");
+            need(stores.slices.is_some(), "EndpointSlices");
+            need(stores.switches.is_some(), "Switches");
+        }
+        need(stores.texts.values().all(Option::is_some), "ConfigMaps");
+        missing
+    }
+
+    /// Watches exactly these ConfigMaps.
+    fn follow(&mut self, names: &BTreeSet<String>) {
+        self.maps.retain(|name, task| {
+            let keep = names.contains(name);
+            if !keep {
+                task.abort();
+                locked(&self.stores).texts.remove(name);
+            }
+            keep
+        });
+        for name in names {
+            if self.maps.contains_key(name) {
+                continue;
+            }
+            locked(&self.stores).texts.insert(name.clone(), None);
+            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+            let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            let (key, stores, tick) = (name.clone(), Arc::clone(&self.stores), self.tick.clone());
+            let task = tokio::spawn(fold(api, config, "ConfigMap", move |change| {
+                let mut stores = locked(&stores);
+                // Aborting takes effect at the next await: a list of before must not come back.
+                let Some(store) = stores.texts.get_mut(&key) else { return };
+                if apply(store, change, |map: &ConfigMap| Some(config_map(map))) {
+                    bump(&tick);
+                }
+            }));
+            self.maps.insert(name.clone(), task);
+        }
+    }
+
+    fn spawn<K, T>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        of: fn(&mut Stores) -> &mut Store<T>,
+        convert: fn(&K) -> Option<T>,
+    ) where
+        K: Watchable,
+        T: PartialEq + Send + 'static,
+    {
+        let (stores, tick) = (Arc::clone(&self.stores), self.tick.clone());
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        self.tasks.push(tokio::spawn(fold(api, config, kind, move |change| {
+            if apply(of(&mut locked(&stores)), change, convert) {
+                bump(&tick);
+            }
+        })));
+    }
+
+    /// Nodes, of which our own is kept in more detail.
+    fn nodes(&mut self, api: Api<NodeObject>, config: watcher::Config) {
+        let (stores, tick, me) = (Arc::clone(&self.stores), self.tick.clone(), self.me.clone());
+        self.tasks.push(tokio::spawn(fold(api, config, "Node", move |change| {
+            let mut stores = locked(&stores);
+            let own = match &change {
+                Change::Applied(node) if is(node, &me) => Some(Some(own_node(node))),
+                Change::Deleted(node) if is(node, &me) => Some(None),
+                Change::Listed(all) => Some(all.iter().find(|node| is(node, &me)).map(own_node)),
+                _ => None,
+            };
+            let mut changed = apply(&mut stores.nodes, change, |node: &NodeObject| Some(node_facts(node)));
+            if let Some(own) = own
+                && own != stores.own
+            {
+                stores.own = own;
+                changed = true;
+            }
+            if changed {
+                bump(&tick);
+            }
+        })));
+    }
+}
+
+trait Watchable:
+    Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
+{
+}
+impl<K: Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static>
+    Watchable for K
+{
+}
+
+/// What one event means for a store.
+enum Change<K> {
+    Applied(K),
+    Deleted(K),
+    /// A complete list.
+    Listed(Vec<K>),
+}
+
+fn name_of<K: Resource>(object: &K) -> ObjectName {
+    let meta = object.meta();
+    ObjectName {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    }
+}
+
+fn is(node: &NodeObject, me: &str) -> bool {
+    node.metadata.name.as_deref() == Some(me)
+}
+
+/// Applies a change; false if it changed nothing.
+fn apply<K: Resource, T: PartialEq>(
+    store: &mut Store<T>,
+    change: Change<K>,
+    convert: impl Fn(&K) -> Option<T>,
+) -> bool {
+    match change {
+        Change::Listed(all) => {
+            let new: BTreeMap<ObjectName, T> =
+                all.iter().filter_map(|object| Some((name_of(object), convert(object)?))).collect();
+            let same = store.as_ref().is_some_and(|old| {
+                old.len() == new.len()
+                    && new.iter().all(|(name, entry)| old.get(name).is_some_and(|o| o == entry))
+            });
+            *store = Some(new);
+            !same
+        }
+        Change::Applied(object) => {
+            let store = store.get_or_insert_default();
+            match convert(&object) {
+                Some(entry) => {
+                    let old = store.get(&name_of(&object));
+                    let same = old.is_some_and(|old| *old == entry);
+                    if !same {
+                        store.insert(name_of(&object), entry);
+                    }
+                    !same
+                }
+                None => store.remove(&name_of(&object)).is_some(),
+            }
+        }
+        Change::Deleted(object) => store.get_or_insert_default().remove(&name_of(&object)).is_some(),
+    }
+}
+
+/// Follows a watch for ever.
+async fn fold<K: Watchable>(
+    api: Api<K>,
+    config: watcher::Config,
+    kind: impl Into<String>,
+    mut on: impl FnMut(Change<K>),
+) {
+    let kind = kind.into();
+    let mut listing = Vec::new();
+    let mut failing = false;
+    let mut events = std::pin::pin!(watcher(api, config.timeout(WATCH_SECONDS)).default_backoff());
+    while let Some(event) = events.next().await {
+        if event.is_ok() && failing {
+            failing = false;
+            tracing::info!(kind, "the watch works again");
+        }
+        match event {
+            Ok(Event::Init) => listing.clear(),
+            Ok(Event::InitApply(object)) => listing.push(object),
+            Ok(Event::InitDone) => on(Change::Listed(std::mem::take(&mut listing))),
+            Ok(Event::Apply(object)) => on(Change::Applied(object)),
+            Ok(Event::Delete(object)) => on(Change::Deleted(object)),
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(kind, error = %chain(&error), "the watch fails; retrying with back-off");
+                }
+                failing = true;
+            }
+        }
+    }
+    // The stream has no end; if kube ever changes that, the agent must not go deaf in silence.
+    tracing::error!(kind, "the watch ended");
+    std::process::abort();
+}
+
+/// An error with its sources, for the log.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn bump(tick: &watch::Sender<u64>) {
+    tick.send_modify(|count| *count += 1);
+}
+
+/// A panic while the lock was held cannot have left a store half written: each change is one assignment.
+fn locked(stores: &Mutex<Stores>) -> MutexGuard<'_, Stores> {
+    stores.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn meta(meta: &kube::api::ObjectMeta) -> Meta {
+    Meta {
+        name: meta.name.clone().unwrap_or_default(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        labels: meta.labels.clone().unwrap_or_default(),
+        annotations: meta.annotations.clone().unwrap_or_default(),
+        generation: meta.generation,
+    }
+}
+
+fn switch(object: &SwitchResource) -> Option<SwitchObject> {
+    Some(SwitchObject { metadata: meta(&object.metadata), spec: object.spec.clone() })
+}
+
+fn service(object: &ServiceObject) -> Option<Result<Arc<ServiceFacts>, Issue>> {
+    objects::service(&meta(&object.metadata), &object.spec, &object.status)
+        .map(|service| service.map(Arc::new))
+        .transpose()
+}
+
+fn slice(object: &SliceObject) -> Option<Arc<SliceFacts>> {
+    objects::slice(&meta(&object.metadata), &object.endpoints).map(Arc::new)
+}
+
+fn node_facts(object: &NodeObject) -> (Arc<NodeFacts>, Vec<Issue>) {
+    let (facts, issues) = objects::node(&meta(&object.metadata), &object.status.facts());
+    (Arc::new(facts), issues)
+}
+
+fn own_node(object: &NodeObject) -> OwnNode {
+    OwnNode {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        conditions: object
+            .status
+            .conditions
+            .iter()
+            .filter(|condition| condition.type_.starts_with("switchlet.io/"))
+            .map(|condition| (condition.type_.clone(), condition.clone()))
+            .collect(),
+        health: object.metadata.labels.as_ref().and_then(|labels| labels.get(report::HEALTH_LABEL).cloned()),
+    }
+}
+
+fn config_map(map: &ConfigMap) -> Texts1 {
+    Texts1 {
+        texts: map.data.clone().unwrap_or_default(),
+        binary: map.binary_data.iter().flat_map(|data| data.keys().cloned()).collect(),
+    }
+}
+
+fn facts(stores: &Stores) -> Option<ClusterFacts> {
+    let mut facts = ClusterFacts {
+        switches: stores.switches.as_ref()?.keys().map(|name| name.name.clone()).collect(),
+        slices: stores.slices.as_ref()?.values().cloned().collect(),
+        ..ClusterFacts::default()
+    };
+    for service in stores.services.as_ref()?.values() {
+        match service {
+            Ok(service) => facts.services.push(Arc::clone(service)),
+            Err(issue) => facts.issues.push(issue.clone()),
+        }
+    }
+    for (node, issues) in stores.nodes.as_ref()?.values() {
+        facts.nodes.push(Arc::clone(node));
+        facts.issues.extend(issues.iter().cloned());
+    }
+    Some(facts)
+}
+
+/// `None` while a ConfigMap's first list is not complete.
+fn texts(stores: &Stores, switch: &SwitchObject, issues: &mut Vec<Issue>) -> Option<Texts> {
+    let mut bundle = Bundle::default();
+    for map in &switch.spec.config_maps {
+        let Some(found) = stores.texts.get(&map.name)?.as_ref()?.values().next() else {
+            return Some(Texts::NotFound(map.name.clone()));
+        };
+        for key in &found.binary {
+            issues.push(Issue::new(
+                format!("ConfigMap {}", map.name),
+                "InvalidObject",
+                format!("binaryData {key} is no text"),
+            ));
+        }
+        for (key, text) in &found.texts {
+            if bundle.texts.insert(key.clone(), text.clone()).is_some() {
+                return Some(Texts::DuplicateKey(key.clone()));
+            }
+        }
+    }
+    Some(Texts::Bundle(bundle))
+}
+
+/// Asks the API server again for one Service and its slices.
+#[derive(Clone)]
+pub struct Rereader {
+    client: Client,
+    stores: Arc<Mutex<Stores>>,
+}
+
+impl Rereader {
+    /// True if the API server's word on a Service is what the watches say; an error if it gave none in time.
+    pub async fn is_current(&self, name: &ObjectName, deadline: Duration) -> Result<bool, String> {
+        let services: Api<ServiceObject> = Api::namespaced(self.client.clone(), &name.namespace);
+        let slices: Api<SliceObject> = Api::namespaced(self.client.clone(), &name.namespace);
+        let selector =
+            kube::api::ListParams::default().labels(&format!("kubernetes.io/service-name={}", name.name));
+        let both = async { tokio::try_join!(services.get_opt(&name.name), slices.list(&selector)) };
+        let (fresh_service, fresh_slices) = match tokio::time::timeout(deadline, both).await {
+            Ok(Ok(both)) => both,
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(_) => return Err(format!("no answer within {} s", deadline.as_secs())),
+        };
+        let stores = locked(&self.stores);
+        let known = stores.services.as_ref().and_then(|services| services.get(name));
+        let slices_of = |slices: &mut dyn Iterator<Item = Arc<SliceFacts>>| {
+            let (mut nodes, mut any) = (BTreeSet::new(), false);
+            for slice in slices.filter(|slice| slice.service == *name) {
+                nodes.extend(slice.nodes.iter().cloned());
+                any |= slice.any;
+            }
+            (nodes, any)
+        };
+        let fresh = slices_of(&mut fresh_slices.items.iter().filter_map(slice));
+        let cached = slices_of(&mut stores.slices.iter().flat_map(BTreeMap::values).cloned());
+        Ok(fresh_service.as_ref().and_then(service).as_ref() == known && fresh == cached)
+    }
+}

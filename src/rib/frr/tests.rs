@@ -1,0 +1,136 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use super::parse;
+use crate::net::NextHop;
+use crate::rib::{Managed, Path};
+
+macro_rules! recording {
+    ($name:literal) => {
+        include_str!(concat!("../../../tests/recordings/frr-8.4/", $name, ".json"))
+    };
+}
+
+fn peers(paths: &[Path]) -> Vec<(&str, bool, bool)> {
+    paths.iter().map(|path| (path.peer.as_str(), path.valid, path.chosen)).collect()
+}
+
+#[test]
+fn sessions_of_both_families_are_merged() {
+    let sessions = parse::sessions(recording!("summary")).unwrap();
+    let states: Vec<_> = sessions.values().map(|s| (s.peer.as_str(), s.state.as_str())).collect();
+    assert_eq!(
+        states,
+        [
+            ("10.9.1.2", "Established"),
+            ("10.9.1.77", "Connect"),
+            ("10.9.1.78", "Idle (Admin)"),
+            ("10.9.2.2", "Established"),
+            ("fd00:1::2", "Established"),
+            ("p9", "Idle"),
+        ]
+    );
+    assert!(sessions["10.9.1.2"].is_up());
+    assert!(sessions["10.9.1.2"].uptime.unwrap() >= Duration::from_secs(1));
+    assert_eq!(sessions["10.9.1.77"].uptime, None);
+    assert!(sessions.values().all(|session| !session.blocked_by_policy && !session.dynamic));
+}
+
+#[test]
+fn missing_policy_is_seen() {
+    let sessions = parse::sessions(recording!("summary-policy")).unwrap();
+    assert!(sessions["10.9.1.2"].blocked_by_policy && sessions["10.9.1.2"].is_up());
+    assert!(!sessions["10.9.1.78"].blocked_by_policy, "shut down comes first");
+    let one_family = r#"{"ipv4Unicast":{"peers":{"p1":{"state":"Established","peerState":"Policy"}}},
+        "ipv6Unicast":{"peers":{"p1":{"state":"Established","peerState":"OK"}}}}"#;
+    assert!(!parse::sessions(one_family).unwrap()["p1"].blocked_by_policy);
+}
+
+#[test]
+fn a_bgpd_without_configuration_has_nothing() {
+    assert!(parse::sessions("{}").unwrap().is_empty());
+    assert_eq!(parse::paths(recording!("paths-no-instance")).unwrap(), []);
+    assert_eq!(parse::paths("{\n}\n").unwrap(), []);
+    assert_eq!(parse::neighbor("{}", "10.9.1.2").unwrap(), (None, None));
+}
+
+#[test]
+fn what_makes_no_sense_is_an_error_and_not_an_absence() {
+    for text in ["", "% Unknown command", "[]", r#"{"ipv4Unicast":7}"#] {
+        assert!(parse::sessions(text).is_err(), "{text}");
+    }
+    assert!(parse::paths(r#"{"warning":"out of memory"}"#).is_err());
+    assert!(parse::paths("").is_err());
+    assert!(parse::managed("% nothing", "203.0.113.10/32".parse().unwrap()).is_err());
+    assert!(parse::bfd("{").is_err());
+}
+
+#[test]
+fn resets_are_explained() {
+    let (reset, bfd) = parse::neighbor(recording!("neighbor-down"), "10.9.1.77").unwrap();
+    assert_eq!((reset.as_deref(), bfd), (Some("Waiting for peer OPEN"), Some(false)));
+    let (reset, bfd) = parse::neighbor(recording!("neighbor-unnumbered-down"), "p9").unwrap();
+    assert_eq!((reset.as_deref(), bfd), (Some("Waiting for Peer IPv6 LLA"), None));
+    let (reset, _) = parse::neighbor(recording!("neighbor-reset"), "10.9.1.2").unwrap();
+    assert_eq!(reset.as_deref(), Some("BGP Notification send: Cease/BFD Down"));
+    assert_eq!(parse::neighbor(recording!("neighbor-unknown"), "10.1.1.1").unwrap(), (None, None));
+    let old = r#"{"p1":{"lastResetDueTo":"Interface down","lastNotificationReason":"Cease/Maximum"}}"#;
+    assert_eq!(parse::neighbor(old, "p1").unwrap().0.as_deref(), Some("Interface down"));
+}
+
+#[test]
+fn bfd_by_peer() {
+    let up = parse::bfd(recording!("bfd")).unwrap();
+    assert_eq!((up["10.9.1.2"], up["10.9.1.77"]), (true, false));
+    let unnumbered = r#"[{"peer":"fe80::1","interface":"p1","vrf":"default","status":"up"},
+        {"peer":"fe80::2","interface":"p1","status":"down"}, {"peer":"10.0.0.1","vrf":"red","status":"up"}]"#;
+    assert_eq!(parse::bfd(unnumbered).unwrap(), [("p1".to_owned(), false)].into());
+}
+
+#[test]
+fn paths_of_a_prefix() {
+    let paths = parse::paths(recording!("paths-v4")).unwrap();
+    assert_eq!(peers(&paths), [("10.9.1.2", true, true), ("10.9.2.2", true, true)]);
+    assert_eq!(paths[0].next_hop, Some(NextHop::via("10.9.1.2".parse().unwrap())));
+    let paths = parse::paths(recording!("paths-v6")).unwrap();
+    assert_eq!(paths[0].next_hop, Some(NextHop::via("fd00:1::2".parse().unwrap())));
+    let paths = parse::paths(recording!("paths-v6-link-local")).unwrap();
+    assert_eq!(paths[0].peer, "fd00:1::2");
+    assert_eq!(paths[0].next_hop, Some(NextHop::via("fe80::e462:8bff:fe21:ad93".parse().unwrap())));
+}
+
+#[test]
+fn paths_of_odd_peers() {
+    let text = r#"{"paths":[
+        {"valid":true,"stale":true,"nexthops":[{"ip":"fd00::2"},{"ip":"fe80::2","scope":"link-local","used":true}],
+         "peer":{"peerId":"fe80::2","interface":"p7"}},
+        {"valid":true,"bestpath":{"overall":true},"nexthops":[{"ip":"0.0.0.0","used":true}],"peer":{"peerId":"0.0.0.0"}}]}"#;
+    let paths = parse::paths(text).unwrap();
+    assert_eq!(peers(&paths), [("p7", true, false), ("", true, true)]);
+    assert_eq!(paths[0].next_hop.as_ref().unwrap().to_string(), "fe80::2%p7");
+    assert!(paths[0].stale);
+    assert_eq!(paths[1].next_hop, None);
+}
+
+#[test]
+fn the_route_manager() {
+    let vip = "203.0.113.10/32".parse().unwrap();
+    let managed = parse::managed(recording!("route-v4"), vip).unwrap();
+    assert_eq!(managed.selected.as_deref(), Some("bgp"));
+    assert!(!managed.queued);
+    let hops: Vec<_> = managed.installed.iter().map(ToString::to_string).collect();
+    assert_eq!(hops, ["10.9.1.2%p1", "10.9.2.2%p2"]);
+    let managed = parse::managed(recording!("route-v6"), "fd99::10/128".parse().unwrap()).unwrap();
+    assert_eq!(managed.installed[0].to_string(), "fd00:1::2%p1");
+    for absent in
+        ["{}", r#"{"203.0.113.10/32":[]}"#, r#"{"0.0.0.0/0":[{"protocol":"static","selected":true}]}"#]
+    {
+        assert_eq!(parse::managed(absent, vip).unwrap(), Managed::default());
+    }
+    let lost = r#"{"203.0.113.10/32":[{"protocol":"bgp","selected":true,"queued":true,"nexthops":[
+        {"fib":true,"ip":"10.0.0.1"},{"fib":true,"active":true,"ip":"10.0.0.2"},{"active":true,"ip":"10.0.0.3"}]},
+        {"protocol":"static","nexthops":[{"fib":true,"active":true,"ip":"10.0.0.4"}]}]}"#;
+    let managed = parse::managed(lost, vip).unwrap();
+    assert_eq!((managed.installed.len(), managed.queued), (1, true));
+}

@@ -1,0 +1,169 @@
+//! Flags and environment, read once.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::intent::settings::Span;
+
+/// Makes a switch's configuration what Git says, and proves that its forwarding table obeys the cluster.
+#[derive(Debug, Parser)]
+#[command(name = "switchlet", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine; 1 something differs (plan: would change); 2 could not look; \
+64 wrong usage; 65 bad input.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run on a switch: apply its configuration, verify its forwarding table, report to the API server
+    Agent(AgentArgs),
+    /// Print the configuration that the inputs give, without touching anything
+    ///
+    /// Secrets are placeholders. Exit code 65 and file, line and column if an input is wrong.
+    Render(RenderArgs),
+    /// Show the difference between what runs and what the inputs give
+    ///
+    /// Reads the running configuration, sends nothing. Exit code 1 if something would change.
+    Plan(OneShot),
+    /// Compare the forwarding table with what the cluster expects
+    ///
+    /// Looks twice, 200 ms apart, and calls what still differs diverged. Needs no reachable FRR for the verdict; without
+    /// one the reasons end at NotInFib.
+    Verify(VerifyArgs),
+    /// Print the JSON Schema of switch.yaml
+    Schema,
+    /// Print the CustomResourceDefinitions, to be piped into kubectl apply -f -
+    Crds,
+    /// Renders one job in a limited child; called by switchlet itself
+    #[command(name = crate::sandbox::SUBCOMMAND, hide = true)]
+    RenderChild,
+    /// Runs a command in another root; called by switchlet itself
+    #[command(hide = true)]
+    ExecIn(ExecIn),
+}
+
+/// Inputs of the agent, of render, plan and verify.
+#[derive(Debug, Clone, Args)]
+pub struct Inputs {
+    /// Name of the Node that is this switch
+    #[arg(long, env = "SWITCHLET_NODE", value_name = "NAME")]
+    pub node: String,
+    /// Folder with the texts of this switch (switch.yaml, *.tera), instead of the ConfigMaps its Switch names
+    #[arg(long, env = "SWITCHLET_BUNDLE", value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Folder with Kubernetes objects as YAML (Services, EndpointSlices, Nodes), instead of the API server
+    #[arg(long, env = "SWITCHLET_CLUSTER", value_name = "DIR")]
+    pub cluster: Option<PathBuf>,
+    /// Kubeconfig; else KUBECONFIG, else the pod's own token
+    #[arg(long, env = "SWITCHLET_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// API server to use instead of the kubeconfig's or the cluster's address: a switch may not reach a ClusterIP
+    #[arg(long, env = "SWITCHLET_API_SERVER", value_name = "URL")]
+    pub api_server: Option<String>,
+    /// Namespace of the Switch and its ConfigMaps [default: the pod's, else switchlet]
+    #[arg(long, env = "SWITCHLET_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Network operating system [default: the Switch's, else frr]
+    #[arg(long, env = "SWITCHLET_NOS", value_name = "NAME")]
+    pub nos: Option<Nos>,
+    /// FRR's view of the file system: its binaries, etc/frr and run/frr lie beneath it
+    #[arg(long, env = "SWITCHLET_FRR_ROOT", value_name = "DIR", default_value = "/")]
+    pub frr_root: PathBuf,
+    /// FRR's instance, as given to its daemons with -N
+    #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
+    pub frr_instance: Option<String>,
+    /// Folder for what must survive a restart of the agent
+    #[arg(long, env = "SWITCHLET_STATE_DIR", value_name = "DIR", default_value = "/var/lib/switchlet")]
+    pub state_dir: PathBuf,
+    /// Folder with the files that passwordFile may name
+    #[arg(long, env = "SWITCHLET_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+}
+
+/// Network operating systems that this version drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Nos {
+    /// FRR on Linux.
+    Frr,
+}
+
+/// `agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Inputs.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Address for /healthz, /readyz, /metrics and /v1/verdict
+    #[arg(long, env = "SWITCHLET_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9855")]
+    pub listen: String,
+    /// Write the log as JSON lines
+    #[arg(long, env = "SWITCHLET_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// A command that looks once.
+#[derive(Debug, Args)]
+pub struct OneShot {
+    /// Inputs.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// How long to wait for the API server's lists, e.g. 30s
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub timeout: Span,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For both.
+    Yaml,
+}
+
+/// `render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// Inputs.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Write one file for each owner into this folder instead of standard output
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How long to wait for the API server's lists, e.g. 30s
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub timeout: Span,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// What it has in common with plan.
+    #[command(flatten)]
+    pub once: OneShot,
+    /// Look again and again until nothing differs, for at most this long, e.g. 20s
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Option<Span>,
+}
+
+/// `exec-in`.
+#[derive(Debug, Args)]
+pub struct ExecIn {
+    /// The root.
+    pub root: PathBuf,
+    /// The program and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub command: Vec<String>,
+}
