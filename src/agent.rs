@@ -231,9 +231,13 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 
     async fn pass(&mut self, woken: &Woken) {
         self.parts.counters.passed();
+        let mut taken = false;
         if *woken == Woken::Inputs || self.gathered.is_none() {
             match self.parts.inputs.gather() {
-                Ok(gathered) => self.take(gathered).await,
+                Ok(gathered) => {
+                    self.take(gathered).await;
+                    taken = true;
+                }
                 Err(waiting) => self.not_complete(waiting),
             }
         }
@@ -242,7 +246,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             return self.speak(None, Duration::ZERO);
         }
         let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
-        if *woken == Woken::Inputs || machine_due {
+        if taken || machine_due {
             self.configure().await;
         }
         let began = Instant::now();

@@ -52,6 +52,8 @@ pub struct Outcome<'a> {
 #[derive(Debug, Default)]
 pub struct Speaker {
     conditions: BTreeMap<&'static str, Stamped>,
+    /// How the configuration stands, work under way included.
+    applied: Option<Condition>,
     health: Option<(&'static str, Timestamp)>,
     /// A better label than the shown one, since when.
     better: Option<Timestamp>,
@@ -107,6 +109,10 @@ impl Speaker {
             None => Ok(outcome.desired.revision.as_deref().unwrap_or_default()),
         };
         let applied = condition::config_applied(input, outcome.change);
+        self.applied = Some(applied.clone());
+        // Work under way is no fault: what was said stands until it is known how it ends.
+        let known = self.conditions.get(CONFIG_APPLIED).map(|stamped| stamped.condition.clone());
+        let applied = known.filter(|_| applied.reason == Reason::InProgress).unwrap_or(applied);
         self.stamp(CONFIG_APPLIED, applied, outcome.now);
         let before = self.conditions.get(FIB_SYNCED).map(|stamped| stamped.condition.clone());
         let synced = match outcome.judged {
@@ -199,11 +205,11 @@ impl Speaker {
 
     fn switch_conditions(&mut self, outcome: &Outcome<'_>, generation: i64) -> Vec<Value> {
         let (Some(applied), Some(verified)) =
-            (self.conditions.get(CONFIG_APPLIED).cloned(), self.conditions.get(FIB_SYNCED).cloned())
+            (self.applied.clone(), self.conditions.get(FIB_SYNCED).cloned())
         else {
             return Vec::new();
         };
-        let Condition { status, reason, message } = applied.condition.clone();
+        let Condition { status, reason, message } = applied;
         // The policy is a wish of this generation too: a plan that may not be applied is all there is to do.
         let settled =
             status == Status::True || (reason == Reason::PlanOnly && outcome.policy != ApplyPolicy::Enforce);
@@ -211,7 +217,7 @@ impl Speaker {
             self.ready = Some(generation);
         }
         let ready = self.ready == Some(generation);
-        let stalled = !ready && status == Status::False && reason != Reason::InProgress;
+        let stalled = !ready && status == Status::False;
         let word = |yes: bool| if yes { "True" } else { "False" };
         let (ready_reason, ready_message) = if ready && !settled {
             ("Applied".to_owned(), "this generation was applied and confirmed".to_owned())

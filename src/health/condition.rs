@@ -152,7 +152,7 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             say(Status::Unknown, Reason::Starting, "nothing has been compared yet".into())
         }
         ChangeStatus::InProgress => {
-            say(Status::False, Reason::InProgress, format!("revision {wanted} is being applied"))
+            say(Status::Unknown, Reason::InProgress, format!("revision {wanted} is being applied"))
         }
         ChangeStatus::Applied => {
             say(Status::True, Reason::Applied, format!("revision {wanted} runs, read back and saved"))

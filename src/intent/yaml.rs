@@ -50,6 +50,13 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Mistake> 
         if field == "." {
             field.clear();
         }
+        // The path ends in `?` where the mistake is the key itself.
+        if let Some(parent) = field.strip_suffix('?') {
+            field = match error {
+                serde_yaml::Error::DuplicateMappingKey { key: Some(key), .. } => format!("{parent}{key}"),
+                _ => parent.trim_end_matches('.').to_owned(),
+            };
+        }
         Mistake { file: file.to_owned(), at: at.map(place), field, problem: explain(error) }
     })
 }
