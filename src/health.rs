@@ -14,6 +14,7 @@ use crate::net::{NextHop, Prefix};
 pub mod clock;
 pub mod compare;
 pub mod condition;
+pub mod control;
 pub mod ladder;
 
 /// One look's result; the JSON that `verify` prints, that the agent serves and that `Switch.status` shortens.

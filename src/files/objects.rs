@@ -129,7 +129,7 @@ impl Read<'_> {
             },
             "EndpointSlice" => match part::<Vec<Endpoint>>(endpoints) {
                 Ok(endpoints) => {
-                    self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new))
+                    self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new));
                 }
                 Err(problem) => self.issue(named, problem),
             },

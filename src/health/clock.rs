@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::health::compare::Compared;
+use crate::health::control::Session;
 use crate::health::ladder::{self, ControlPlane, Evidence, Fault, Rung};
 use crate::health::{Difference, DifferenceKind, State, VipVerdict};
 use crate::intent::snapshot::ObjectName;
 use crate::net::{NextHop, Prefix};
-use crate::rib::Session;
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::health::DifferenceKind;
+use crate::health::control::{Managed, Path, Session};
 use crate::net::NextHop;
-use crate::rib::{Managed, Path, Session};
 
 #[cfg(test)]
 mod tests;

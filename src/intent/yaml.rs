@@ -94,7 +94,7 @@ fn explain(error: &serde_yaml::Error) -> String {
         && text[start..].contains("column ")
     {
         let (head, tail) = text.split_at(start);
-        let after = tail.splitn(2, ": ").nth(1).map(str::to_owned);
+        let after = tail.split_once(": ").map(|(_, after)| after.to_owned());
         let head = head
             .trim_end_matches([' ', ':', '('])
             .trim_end_matches(" at")
