@@ -47,7 +47,8 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Mistake> 
     parsed.map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().filter(|at| at.line() > 0);
-        if field == "." {
+        // The path's own words for "the whole document" and "a key that was not read".
+        if matches!(field.as_str(), "." | "?") {
             field.clear();
         }
         Mistake { file: file.to_owned(), at: at.map(place), field, problem: explain(error) }
