@@ -16,6 +16,7 @@ pub mod compare;
 pub mod condition;
 pub mod control;
 pub mod ladder;
+mod verdict;
 
 /// One look's result; the JSON that `verify` prints, that the agent serves and that `Switch.status` shortens.
 #[derive(Debug, Clone, PartialEq, Serialize)]
