@@ -115,7 +115,7 @@ impl Scene {
         let queued = self.bgp == Bgp::HasBothQueued;
         let evidence = Evidence { paths, managed: Managed { queued, ..Managed::default() } };
         let asked = self.bgp != Bgp::Silent;
-        let evidence = asked.then(|| (vip, evidence)).into_iter().collect();
+        let evidence = asked.then_some((vip, evidence)).into_iter().collect();
         self.judge.judge(
             &compare::compare(&expectation, &look),
             &Circumstances {

@@ -3,6 +3,8 @@ use crate::intent::settings;
 use crate::net::{Hop, RouteKind::Unicast};
 
 const VIP: &str = "203.0.113.20/32";
+/// `rtm_protocol` of zebra's static routes.
+const STATIC: u8 = 196;
 
 fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
@@ -177,7 +179,6 @@ fn strays_are_routes_inside_the_pools_that_nobody_expects() {
         let route = Route { protocol, ..route(to, kind, &["192.168.1.1"]) };
         !strays(&settings, &expectation, &[route]).is_empty()
     };
-    const STATIC: u8 = 196;
     for (to, kind, protocol, stray) in [
         ("203.0.113.99/32", Unicast, PROTOCOL_BGP, true),
         ("203.0.113.99/32", Unicast, STATIC, true),
