@@ -34,6 +34,7 @@ struct Scene {
     fresh: BTreeMap<ObjectName, Freshness>,
     /// Does the API answer with yes, at once?
     api: bool,
+    convergence: Duration,
 }
 
 fn web() -> ObjectName {
@@ -49,6 +50,7 @@ impl Scene {
             fib: fib.to_vec(),
             fresh: BTreeMap::new(),
             api: true,
+            convergence: Duration::from_secs(20),
         }
     }
 
@@ -120,7 +122,7 @@ impl Scene {
             &compare::compare(&expectation, &look),
             &Circumstances {
                 now: self.now,
-                convergence: Duration::from_secs(20),
+                convergence: self.convergence,
                 network_instance: "default",
                 sessions: asked.then_some(&sessions),
                 evidence: &evidence,
@@ -303,6 +305,17 @@ fn a_due_difference_asks_the_api_before_it_is_a_fault() {
     assert_eq!(scene.after(100).state(), Diverged);
     scene.fresh.clear();
     assert_eq!(scene.after(100_000).state(), Diverged, "a fault that stands is not asked about again");
+}
+
+#[test]
+fn a_yes_from_before_the_difference_says_nothing_about_it() {
+    let mut scene = Scene::new(Bgp::LacksSecond, &[W1]);
+    scene.api = false;
+    scene.convergence = Duration::from_secs(1);
+    scene.fresh.insert(web(), Freshness::Confirmed(scene.now));
+    scene.after(1).look();
+    let due = scene.after(1000).look();
+    assert_eq!((due.vips[0].state, due.to_confirm), (Converging, BTreeSet::from([web()])));
 }
 
 #[test]

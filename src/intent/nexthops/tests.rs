@@ -173,6 +173,17 @@ fn what_must_be_absent_says_why() {
 }
 
 #[test]
+fn of_services_that_share_an_address_the_one_nearest_to_being_announced_explains() {
+    for names in [["web", "dns"], ["dns", "web"]] {
+        let mut world = world().node_that("w1", &["192.168.1.11"], exclude).endpoint_on("web", "w1");
+        for name in names {
+            world = world.service(name, Local, &[VIP]);
+        }
+        assert_eq!(world.hops(VIP), "absent NodeExcluded", "{names:?}");
+    }
+}
+
+#[test]
 fn services_that_share_an_address_contribute_the_union() {
     let shared = two_nodes()
         .service("web", Local, &[VIP])
@@ -507,8 +518,10 @@ proptest! {
             for hop in vip.next_hops.keys().filter(|hop| after.node_of.contains_key(hop)) {
                 prop_assert!(had.contains_key(hop), "{} gained {}", prefix, hop);
             }
-            // Other switches take over only when the last node that peers here has gone.
-            let had_nodes = had.keys().any(|hop| before.node_of.contains_key(hop));
+            // Other switches take over only when the last node that peers here has gone, even one without an address
+            // of this family.
+            let had_nodes =
+                before.vips[prefix].no_family || had.keys().any(|hop| before.node_of.contains_key(hop));
             for hop in vip.next_hops.keys().filter(|hop| !after.node_of.contains_key(hop)) {
                 prop_assert!(had_nodes || had.contains_key(hop), "{} gained {}", prefix, hop);
             }
