@@ -321,7 +321,7 @@ impl<D: Dialect> CommitMachine<D> {
                 State::ReadingBack { before, complaints: vec![why], not_before: None }
             }
             (State::ReadingBack { before, complaints, .. }, Seen::Running(running)) => {
-                self.read_back(running, before, complaints)
+                self.read_back(&running, before, complaints)
             }
             (State::ReadingBack { before, complaints, .. }, Seen::Unreadable(why)) => {
                 self.status = ChangeStatus::Unreachable(why);
@@ -392,10 +392,10 @@ impl<D: Dialect> CommitMachine<D> {
         State::Applying { plan, before: running }
     }
 
-    fn read_back(&mut self, running: Running, before: Running, complaints: Vec<String>) -> State {
+    fn read_back(&mut self, running: &Running, before: Running, complaints: Vec<String>) -> State {
         let Some(want) = self.want.clone() else { return State::Idle };
         let known = Known { confirmed: Some(&want.candidate), adopt: &want.adopt };
-        let left = match self.dialect.plan(&running, &want.candidate, &known) {
+        let left = match self.dialect.plan(running, &want.candidate, &known) {
             Ok(left) => left.lines(),
             Err(refusal) => vec![refusal.to_string()],
         };
@@ -405,7 +405,7 @@ impl<D: Dialect> CommitMachine<D> {
             return State::Saving;
         }
         let failed = Failed { lines: left, complaints };
-        let plan = self.dialect.undo(&running, &before);
+        let plan = self.dialect.undo(running, &before);
         if plan.is_empty() {
             return self.hold(failed);
         }

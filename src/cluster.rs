@@ -407,6 +407,10 @@ fn meta(meta: &kube::api::ObjectMeta) -> Meta {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several translations; the others may have nothing to say"
+)]
 fn switch(object: &SwitchResource) -> Option<SwitchObject> {
     Some(SwitchObject { metadata: meta(&object.metadata), spec: object.spec.clone() })
 }

@@ -30,11 +30,31 @@ fn resolve(folder: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// A volume that changes this often while it is read is not worth waiting for: the next hint comes soon.
+const MOST_READINGS: usize = 5;
+
+/// Reads the folder at one moment. A volume's old content is removed file by file as soon as `..data` points elsewhere,
+/// so what was read stands only if `..data` still points there afterwards.
+fn at_one_moment<T>(folder: &Path, mut read: impl FnMut(&Path) -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..MOST_READINGS {
+        let behind = resolve(folder)?;
+        let result = read(&behind);
+        if resolve(folder)? == behind {
+            return result;
+        }
+    }
+    Err(io::Error::other("the folder changed whenever it was read"))
+}
+
 /// Reads a bundle: every file that is not hidden. A file that is no text of at most 1 MiB is an issue.
 pub fn read_bundle(folder: &Path) -> io::Result<(Bundle, Vec<Issue>)> {
+    at_one_moment(folder, read_texts)
+}
+
+fn read_texts(folder: &Path) -> io::Result<(Bundle, Vec<Issue>)> {
     let mut bundle = Bundle::default();
     let mut issues = Vec::new();
-    for entry in fs::read_dir(resolve(folder)?)? {
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(OsStr::to_str).filter(|name| !name.starts_with('.'))
         else {

@@ -14,7 +14,9 @@ use crate::net::{NextHop, Prefix};
 pub mod clock;
 pub mod compare;
 pub mod condition;
+pub mod control;
 pub mod ladder;
+mod verdict;
 
 /// One look's result; the JSON that `verify` prints, that the agent serves and that `Switch.status` shortens.
 #[derive(Debug, Clone, PartialEq, Serialize)]

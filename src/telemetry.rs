@@ -1,4 +1,5 @@
 //! What the agent says about itself: log, counters, and the endpoint for kubelet, Prometheus and people.
+#![expect(clippy::disallowed_methods, reason = "shell: stamps what it shows")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};

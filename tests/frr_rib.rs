@@ -1,6 +1,6 @@
 //! The vty client and the FRR reader against a real FRR, with a real BGP speaker.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
 
 #[path = "support/frr.rs"]
 mod frr;

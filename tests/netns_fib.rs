@@ -1,6 +1,6 @@
 //! The netlink reader against the real kernel, with `ip` as judge.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
 
 #[path = "support/netns.rs"]
 mod netns;

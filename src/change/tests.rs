@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "an instant to count from")]
+
 use super::*;
 use crate::change::diff::OwnerPlan;
 use proptest::prelude::*;

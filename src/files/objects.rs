@@ -21,8 +21,11 @@ const DEEPEST: usize = 4;
 /// Everything the folder says about the cluster, and the `Switch` named `me` if it is there. A document that makes no
 /// sense is an issue and the rest goes on.
 pub fn read_cluster(folder: &Path, me: &str) -> io::Result<(ClusterFacts, Option<SwitchObject>)> {
-    let mut texts = Vec::new();
-    collect(&super::resolve(folder)?, 0, &mut texts)?;
+    let mut texts = super::at_one_moment(folder, |folder| {
+        let mut texts = Vec::new();
+        collect(folder, 0, &mut texts)?;
+        Ok(texts)
+    })?;
     texts.sort();
     let mut read = Read { me, facts: ClusterFacts::default(), switch: None };
     for (name, text) in texts {
@@ -46,7 +49,7 @@ fn collect(folder: &Path, depth: usize, texts: &mut Vec<Text>) -> io::Result<()>
         };
         if path.is_dir() && depth < DEEPEST {
             collect(&path, depth + 1, texts)?;
-        } else if [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) {
+        } else if path.is_file() && [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) {
             let text = fs::read(&path)?;
             texts.push((name.to_owned(), String::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())));
         }
@@ -58,8 +61,10 @@ fn collect(folder: &Path, depth: usize, texts: &mut Vec<Text>) -> io::Result<()>
 fn documents(text: &str) -> impl Iterator<Item = String> {
     let mut all: Vec<(usize, String)> = vec![(0, String::new())];
     for (number, line) in text.lines().enumerate() {
-        if line == "---" || line.starts_with("--- ") || line == "..." {
+        if line == "---" || line == "..." {
             all.push((number + 1, String::new()));
+        } else if let Some(rest) = line.strip_prefix("--- ") {
+            all.push((number, format!("    {rest}\n")));
         } else if let Some((_, document)) = all.last_mut() {
             document.push_str(line);
             document.push('\n');
@@ -78,19 +83,14 @@ struct Read<'a> {
     switch: Option<SwitchObject>,
 }
 
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(default)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Object {
     kind: String,
-    #[serde(default)]
     metadata: Meta,
-    #[serde(default)]
     items: Vec<Value>,
-    #[serde(default)]
     spec: Value,
-    #[serde(default)]
     status: Value,
-    #[serde(default)]
     endpoints: Value,
 }
 
@@ -102,23 +102,30 @@ impl Read<'_> {
     fn document(&mut self, file: &str, text: &str) {
         match yaml::parse::<Value>(file, text) {
             Ok(Value::Null) => {}
-            Ok(value) => self.object(file, value),
+            Ok(value) => self.object(file, "", value),
             Err(mistake) => self.issue(format!("File {file}"), mistake.to_string()),
         }
     }
 
-    fn object(&mut self, file: &str, value: Value) {
-        let object: Kind = match serde_json::from_value(value) {
+    /// `implied`: the kind of an object that does not name its own, as in a typed list.
+    fn object(&mut self, file: &str, implied: &str, value: Value) {
+        let object: Object = match serde_json::from_value(value) {
             Ok(object) => object,
             Err(error) => {
                 return self.issue(format!("File {file}"), format!("is no Kubernetes object: {error}"));
             }
         };
-        let Kind { kind, metadata, items, spec, status, endpoints } = object;
+        let Object { mut kind, metadata, items, spec, status, endpoints } = object;
+        if kind.is_empty() {
+            implied.clone_into(&mut kind);
+        }
         let named = format!("{kind} {}", metadata.namespaced());
         match kind.as_str() {
-            "List" | "ServiceList" | "NodeList" | "EndpointSliceList" => {
-                items.into_iter().for_each(|item| self.object(file, item));
+            "List" | "ServiceList" | "NodeList" | "EndpointSliceList" | "SwitchList" => {
+                let implied = kind.trim_end_matches("List");
+                for item in items {
+                    self.object(file, implied, item);
+                }
             }
             "Service" => match (part::<ServiceSpec>(spec), part::<ServiceStatus>(status)) {
                 (Ok(spec), Ok(status)) => match objects::service(&metadata, &spec, &status) {
@@ -129,7 +136,7 @@ impl Read<'_> {
             },
             "EndpointSlice" => match part::<Vec<Endpoint>>(endpoints) {
                 Ok(endpoints) => {
-                    self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new))
+                    self.facts.slices.extend(objects::slice(&metadata, &endpoints).map(Arc::new));
                 }
                 Err(problem) => self.issue(named, problem),
             },

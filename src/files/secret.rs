@@ -1,5 +1,4 @@
 //! Opening a secret that an untrusted text names.
-#![expect(clippy::disallowed_methods, reason = "shell: files")]
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::health::compare::Compared;
+use crate::health::control::Session;
 use crate::health::ladder::{self, ControlPlane, Evidence, Fault, Rung};
-use crate::health::{Difference, DifferenceKind, State, VipVerdict};
+use crate::health::{Difference, DifferenceKind, State, VipVerdict, verdict};
 use crate::intent::snapshot::ObjectName;
 use crate::net::{NextHop, Prefix};
-use crate::rib::Session;
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +31,12 @@ pub const GOOD_AGAIN: Duration = Duration::from_secs(10);
 /// Three faults of one difference within this time are flapping.
 const FLAP_WINDOW: Duration = Duration::from_secs(600);
 const FLAP_COUNT: usize = 3;
-/// How long the API's word on a Service counts as fresh.
-const FRESH: Duration = Duration::from_secs(60);
+/// How long the API's yes to a Service counts: the last look before a fault asks again, unless it was asked just now.
+const CONFIRMED: Duration = Duration::from_secs(10);
+/// How long its silence counts.
+const UNANSWERED: Duration = Duration::from_secs(60);
+/// After this long a question that is still open is put again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Identity of a difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,7 +64,7 @@ struct Clock {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks(Vec<(Key, Clock)>);
 
-/// Has the API confirmed the expectation of a Service since the difference was due?
+/// Has the API confirmed the expectation of a Service?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// It was read again then, and is as we believed.
@@ -126,12 +130,14 @@ pub struct Standing {
 #[derive(Debug, Default)]
 pub struct Judge {
     clocks: BTreeMap<Key, Clock>,
+    /// Of the last look.
+    last: Option<Timestamp>,
 }
 
 impl Judge {
     /// Goes on with the clocks of an earlier life.
     pub fn resume(Clocks(clocks): Clocks) -> Self {
-        Self { clocks: clocks.into_iter().collect() }
+        Self { clocks: clocks.into_iter().collect(), last: None }
     }
 
     /// The clocks as they stand, to survive a restart.
@@ -141,6 +147,7 @@ impl Judge {
 
     /// Judges one look.
     pub fn judge(&mut self, compared: &BTreeMap<Prefix, Compared>, about: &Circumstances<'_>) -> Judgement {
+        self.follow(about.now);
         let mut judgement = Judgement::default();
         let mut present: BTreeSet<Key> = BTreeSet::new();
         for (prefix, compared) in compared {
@@ -152,6 +159,16 @@ impl Judge {
             .standing
             .sort_by(|a, b| (a.fault, a.prefix, &a.next_hop).cmp(&(b.fault, b.prefix, &b.next_hop)));
         judgement
+    }
+
+    /// A wall clock that was set back takes the clocks with it: a difference is as old as it was. After a restart there
+    /// is no last look to tell by how much, and what lies ahead can only begin now.
+    fn follow(&mut self, now: Timestamp) {
+        if let Some(back) = self.last.map(|last| elapsed(now, last)).filter(|back| !back.is_zero()) {
+            self.clocks.values_mut().flat_map(Clock::times).for_each(|at| *at = before(*at, back));
+        }
+        self.clocks.values_mut().flat_map(Clock::times).for_each(|at| *at = (*at).min(now));
+        self.last = Some(now);
     }
 
     fn judge_vip(
@@ -180,7 +197,7 @@ impl Judge {
             differences.push(Difference { next_hop: name, node, kind, rung, since, state, fault });
         }
         differences.sort_by(|a, b| (b.state, b.rung, &a.next_hop).cmp(&(a.state, a.rung, &b.next_hop)));
-        vip_verdict(prefix, compared, differences, about.network_instance)
+        verdict::of_vip(prefix, compared, differences, about.network_instance)
     }
 
     /// Lets go of what has been gone long enough, and collects what stands.
@@ -190,14 +207,17 @@ impl Judge {
             if !here {
                 let gone = *clock.gone.get_or_insert(now);
                 clock.ours_since = None;
-                clock.departures.retain(|at| elapsed(*at, now) < FLAP_WINDOW);
                 if elapsed(gone, now) >= GOOD_AGAIN {
                     clock.diverged = false;
                 } else {
                     judgement.wake(gone, GOOD_AGAIN);
                 }
             }
+            clock.departures.retain(|at| elapsed(*at, now) < FLAP_WINDOW);
             let flapping = clock.departures.len() >= FLAP_COUNT;
+            if let (true, Some(oldest)) = (flapping, clock.departures.iter().nth_back(FLAP_COUNT - 1)) {
+                judgement.wake(*oldest, FLAP_WINDOW);
+            }
             if clock.diverged || flapping {
                 judgement.standing.push(Standing {
                     prefix: key.prefix,
@@ -226,6 +246,11 @@ impl Clock {
             gone: None,
             departures: Vec::new(),
         }
+    }
+
+    fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        let Self { since, ours_since, gone, departures, diverged: _, fault: _, rung: _ } = self;
+        std::iter::once(since).chain(ours_since).chain(gone).chain(departures)
     }
 
     /// One look at which the difference is there.
@@ -270,23 +295,29 @@ impl Clock {
         if self.diverged {
             return State::Diverged;
         }
-        let mut unanswered = false;
+        let (mut open, mut unanswered) = (false, false);
         for service in &compared.vip.services {
             match about.fresh.get(service) {
-                Some(Freshness::Confirmed(at)) if elapsed(*at, about.now) < FRESH => {}
-                Some(Freshness::Unanswered(at)) if elapsed(*at, about.now) < FRESH => {
-                    unanswered = true;
-                    judgement.to_confirm.insert(service.clone());
+                // What was said before the difference began was said about something else.
+                Some(Freshness::Confirmed(at))
+                    if *at >= self.since && elapsed(*at, about.now) < CONFIRMED =>
+                {
+                    continue;
                 }
-                _ => {
-                    judgement.to_confirm.insert(service.clone());
-                    return State::Converging;
-                }
+                Some(Freshness::Unanswered(at)) if elapsed(*at, about.now) < UNANSWERED => unanswered = true,
+                _ => open = true,
             }
+            judgement.to_confirm.insert(service.clone());
+        }
+        if open || unanswered {
+            judgement.wake(about.now, ASK_AGAIN);
         }
         if unanswered {
             self.rung = Rung::ExpectationStale;
             return State::Unknown;
+        }
+        if open {
+            return State::Converging;
         }
         self.depart(about.now)
     }
@@ -311,7 +342,11 @@ impl Judgement {
     }
 }
 
-/// Never negative: a wall clock that was set back must not make a difference younger than it looks.
+fn before(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_sub(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN)
+}
+
+/// Never negative.
 fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
@@ -326,76 +361,4 @@ pub fn without_patience(vips: &mut [VipVerdict]) {
             vip.state = State::Diverged;
         }
     }
-}
-
-fn vip_verdict(
-    prefix: Prefix,
-    compared: &Compared,
-    differences: Vec<Difference>,
-    instance: &str,
-) -> VipVerdict {
-    let worst = differences.iter().map(|difference| difference.state).max();
-    let (state, rung) = match worst {
-        Some(State::Unknown) => (State::Unknown, Some(Rung::ExpectationStale)),
-        Some(state) => (state, ladder::worst(differences.iter().map(|d| (d.state, d.rung)))),
-        None if compared.vip.no_family => (State::Unknown, Some(Rung::NoAddressForFamily)),
-        None => (State::Ok, compared.vip.absent),
-    };
-    let unexpected = differences
-        .iter()
-        .filter(|difference| difference.kind == DifferenceKind::Unexpected)
-        .map(|difference| difference.next_hop.clone())
-        .collect();
-    VipVerdict {
-        prefix,
-        network_instance: instance.to_owned(),
-        services: compared.vip.services.iter().cloned().collect(),
-        state,
-        rung,
-        expected: compared.expected.keys().cloned().collect(),
-        observed: compared.observed.iter().cloned().collect(),
-        missing: compared.missing.iter().cloned().collect(),
-        unexpected,
-        since: differences.iter().map(|difference| difference.since).min(),
-        message: message(compared, state, rung, &differences),
-        differences,
-    }
-}
-
-fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
-}
-
-fn message(compared: &Compared, state: State, rung: Option<Rung>, differences: &[Difference]) -> String {
-    if state == State::Ok {
-        return match rung {
-            Some(rung) => format!("absent, as it must be ({rung:?})"),
-            None => format!("forwards to {}", list(&compared.observed)),
-        };
-    }
-    if compared.vip.no_family && differences.is_empty() {
-        return "a node announces it, but has no peer address of this family".to_owned();
-    }
-    let doing = match compared.wrong_kind {
-        Some(kind) => format!("the route is of kind {kind}"),
-        None => format!("forwards to {}", list(&compared.observed)),
-    };
-    let expected = if compared.expected.is_empty() {
-        match compared.vip.absent {
-            Some(rung) => format!("must be absent ({rung:?})"),
-            None => "no Service owns it".to_owned(),
-        }
-    } else {
-        format!("expected {}", list(compared.expected.keys()))
-    };
-    let causes = differences.iter().map(|difference| {
-        let node = difference.node.as_ref().map(|node| format!(" ({node})")).unwrap_or_default();
-        let kind = match difference.kind {
-            DifferenceKind::Missing => "missing",
-            DifferenceKind::Unexpected => "unexpected",
-        };
-        format!("{}{node} {kind}: {:?}", difference.next_hop, difference.rung)
-    });
-    format!("{doing}, {expected}; {}", causes.collect::<Vec<_>>().join("; "))
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::health::DifferenceKind;
 use crate::intent::nexthops::{Expectation, ExpectedVip};
 use crate::intent::settings::SwitchSettings;
-use crate::net::{NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, is_link_local};
+use crate::net::{HopState, NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, is_link_local};
 
 #[cfg(test)]
 mod tests;
@@ -92,6 +92,7 @@ pub fn strays(settings: &SwitchSettings, expectation: &Expectation, routes: &[Ro
     routes
         .iter()
         .filter(|route| settings.in_pools(route.prefix) && !expectation.vips.contains_key(&route.prefix))
+        .filter(|route| !expectation.not_ours.contains(&route.prefix))
         .filter(|route| !settings.is_protected(route.prefix) || route.protocol == PROTOCOL_BGP)
         .filter(|route| !matches!(route.kind, RouteKind::Other(_)))
         .map(|route| route.prefix)
@@ -118,26 +119,36 @@ fn compare_one(
 ) -> Compared {
     let expected = resolve(vip, peers);
     let wrong_kind = route.map(|route| route.kind).filter(|kind| *kind != RouteKind::Unicast);
-    let observed: BTreeSet<NextHop> = match (route, wrong_kind) {
-        (Some(route), None) => route.live().into_iter().collect(),
-        _ => BTreeSet::new(),
+    let live = match (route, wrong_kind) {
+        (Some(route), None) => live(route),
+        _ => BTreeMap::new(),
     };
-    let full: Vec<&NextHop> =
-        route.into_iter().flat_map(|route| route.hops.iter().map(|hop| &hop.next_hop)).collect();
-    // `observed` is canonical (addresses without device); an expectation by device needs the whole hop.
-    let meets = |expected: &NextHop, observed: &NextHop| {
-        expected.is_met_by(observed)
-            || full.iter().any(|hop| hop.canonical() == *observed && expected.is_met_by(hop))
-    };
+    let observed = live.keys().cloned().collect();
     let (missing, unexpected) = if vip.no_family {
         (BTreeSet::new(), BTreeSet::new())
     } else {
         (
-            expected.keys().filter(|e| !observed.iter().any(|o| meets(e, o))).cloned().collect(),
-            observed.iter().filter(|o| !expected.keys().any(|e| meets(e, o))).cloned().collect(),
+            expected.keys().filter(|e| !live.values().any(|hop| e.is_met_by(hop))).cloned().collect(),
+            live.iter()
+                .filter(|(_, hop)| !expected.keys().any(|e| e.is_met_by(hop)))
+                .map(|(name, _)| name.clone())
+                .collect(),
         )
     };
     Compared { vip: vip.clone(), expected, observed, wrong_kind, missing, unexpected }
+}
+
+/// The hops that forward, whole, by the shortest form that still names each: one address may stand behind several
+/// devices, and an expectation by device needs to know which of them are alive.
+fn live(route: &Route) -> BTreeMap<NextHop, &NextHop> {
+    let whole: BTreeSet<&NextHop> =
+        route.hops.iter().filter(|hop| hop.state == HopState::Live).map(|hop| &hop.next_hop).collect();
+    let name = |hop: &NextHop| {
+        let short = hop.canonical();
+        let alone = whole.iter().filter(|other| other.canonical() == short).count() == 1;
+        if alone { short } else { hop.clone() }
+    };
+    whole.iter().map(|hop| (name(hop), *hop)).collect()
 }
 
 /// Expected next-hops as the FIB would write them: where a peer is not directly connected, what its address resolves

@@ -219,8 +219,8 @@ pub fn fib_synced(judged: Result<&Judgement, &str>, before: Option<&Condition>) 
         return Condition::new(Status::False, reason, faults(judgement, first));
     }
     if count(State::Converging) > 0 {
-        // Time to converge is lawful: what was said stands.
-        return before.cloned().unwrap_or_else(|| {
+        // Time to converge is lawful: what was said stands. But "could not look" is no longer true.
+        return before.filter(|before| before.status != Status::Unknown).cloned().unwrap_or_else(|| {
             Condition::new(
                 Status::Unknown,
                 Reason::Converging,

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::health::DifferenceKind;
+use crate::health::control::{Managed, Path, Session};
 use crate::net::NextHop;
-use crate::rib::{Managed, Path, Session};
 
 #[cfg(test)]
 mod tests;
@@ -122,10 +122,12 @@ fn explain_missing(
         return (Rung::NotInFib, Fault::AnnouncerMissing);
     };
     let name = peer_name(peer.unwrap_or(hop));
+    // Several paths may lead there (a node and a reflector); one that was chosen says the most.
     let path = evidence
         .paths
         .iter()
-        .find(|path| path.peer == name || path.next_hop.as_ref().is_some_and(|next| leads_to(next, hop)));
+        .filter(|path| path.peer == name || path.next_hop.as_ref().is_some_and(|next| leads_to(next, hop)))
+        .max_by_key(|path| path.chosen);
     // A path that came through somebody else (a remote switch) needs no session of its own name.
     match (sessions.get(&name), path) {
         (_, Some(path)) if path.chosen => (Rung::NotInFib, Fault::Switch),

@@ -104,19 +104,21 @@ pub fn announcers(
     result
 }
 
-/// Why a matched node does not announce; in the speaker's order.
+/// Why a matched node does not announce. A node without an endpoint would not announce anyway, so its own state explains
+/// nothing.
 fn silence(policy: TrafficPolicy, candidate: &Candidate<'_>, endpoints: &Endpoints) -> Option<Rung> {
-    if candidate.facts.is_some_and(|facts| facts.network_unavailable) {
-        return Some(Rung::NodeNetworkUnavailable);
-    }
-    if candidate.facts.is_some_and(NodeFacts::is_excluded) {
-        return Some(Rung::NodeExcluded);
-    }
     let has_endpoint = match policy {
         TrafficPolicy::Cluster => endpoints.any,
         TrafficPolicy::Local => endpoints.nodes.contains(candidate.name),
     };
-    (!has_endpoint).then_some(Rung::NoEndpoints)
+    if !has_endpoint {
+        return Some(Rung::NoEndpoints);
+    }
+    let facts = candidate.facts?;
+    if facts.network_unavailable {
+        return Some(Rung::NodeNetworkUnavailable);
+    }
+    facts.is_excluded().then_some(Rung::NodeExcluded)
 }
 
 fn matches(selectors: &[LabelSelector], labels: &BTreeMap<String, String>) -> bool {

@@ -41,6 +41,8 @@ pub struct Expectation {
     pub peers: Peers,
     /// The node behind each peer's next-hop.
     pub node_of: BTreeMap<NextHop, String>,
+    /// Addresses inside the pools whose Services are of another class: neither expected nor unexpected.
+    pub not_ours: BTreeSet<Prefix>,
     /// Inputs that were skipped.
     pub issues: Vec<Issue>,
 }
@@ -67,13 +69,31 @@ pub fn expect(
             }
             let here = endpoints.get(&service.name).unwrap_or(&none);
             for (prefix, by) in announce::announcers(service, *address, here, &candidates, advertisements) {
+                if !settings.admits(prefix) {
+                    issues.push(Issue::new(
+                        format!("Service {}", service.name),
+                        "NotOurs",
+                        format!("{prefix}, the aggregate that covers {address}, is not inside vips.pools"),
+                    ));
+                    continue;
+                }
                 let (services, announcers) = merged.entry(prefix).or_default();
                 services.insert(service.name.clone());
                 announcers.nodes.extend(by.nodes);
-                announcers.silent.extend(by.silent);
+                for (node, why) in by.silent {
+                    // Of several Services the one that comes closest to being announced explains.
+                    announcers.silent.entry(node).and_modify(|rung| *rung = (*rung).max(why)).or_insert(why);
+                }
             }
         }
     }
+    let not_ours = facts
+        .services
+        .iter()
+        .filter(|service| !is_of_class(settings, service))
+        .flat_map(|service| service.addresses.iter().copied().map(Prefix::host))
+        .filter(|prefix| settings.admits(*prefix) && !merged.contains_key(prefix))
+        .collect();
     let vips = merged
         .into_iter()
         .map(|(prefix, (services, announcers))| {
@@ -84,7 +104,7 @@ pub fn expect(
     issues.dedup();
     let node_of =
         peers.iter().flat_map(|(node, hops)| hops.iter().map(|hop| (hop.clone(), node.clone()))).collect();
-    Expectation { vips, peers, node_of, issues }
+    Expectation { vips, peers, node_of, not_ours, issues }
 }
 
 fn expected_vip(
@@ -112,23 +132,26 @@ fn expected_vip(
         vip.no_family = vip.next_hops.is_empty();
         return vip;
     }
+    let mut remotely = false;
     for remote in &settings.remote {
         let leads_there = facts
             .nodes
             .iter()
             .any(|node| announcers.nodes.contains(&node.name) && remote.nodes.selects(&node.labels));
+        remotely |= leads_there;
         if leads_there && Family::of(remote.next_hop) == prefix.family() {
             vip.next_hops.entry(NextHop::via(remote.next_hop)).or_default().insert(remote.switch.clone());
         }
     }
-    if vip.next_hops.is_empty() {
+    vip.no_family = remotely && vip.next_hops.is_empty();
+    if !remotely {
         vip.absent = Some(why_absent(peers, announcers));
     }
     vip
 }
 
-/// The rung of a prefix that nobody who peers here announces. A node taken out by hand explains more than one that
-/// has no endpoint, but only if it would announce otherwise; and the nodes that peer here come first.
+/// The rung of a prefix that nobody who peers here announces. A node that would announce but for its own state explains
+/// more than one that has no endpoint; and the nodes that peer here come first.
 fn why_absent(peers: &Peers, announcers: &Announcers) -> Rung {
     let of = |peering: bool| {
         announcers
@@ -139,7 +162,7 @@ fn why_absent(peers: &Peers, announcers: &Announcers) -> Rung {
     };
     for rungs in [of(true).collect::<BTreeSet<_>>(), of(false).collect()] {
         for rung in [Rung::NodeNetworkUnavailable, Rung::NodeExcluded] {
-            if rungs.contains(&rung) && !rungs.contains(&Rung::NoEndpoints) {
+            if rungs.contains(&rung) {
                 return rung;
             }
         }

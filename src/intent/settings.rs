@@ -388,7 +388,7 @@ fn default_convergence() -> Span {
 impl SwitchSettings {
     /// The pools as prefixes: the minimal cover of each range.
     pub fn pools(&self) -> Vec<Prefix> {
-        let mut pools: Vec<Prefix> = self.vips.pools.iter().flat_map(|pool| pool.cover().to_vec()).collect();
+        let mut pools: Vec<Prefix> = self.vips.pools.iter().flat_map(Pool::cover).copied().collect();
         pools.sort();
         pools.dedup();
         pools
@@ -401,7 +401,7 @@ impl SwitchSettings {
 
     /// True if `prefix` equals or lies inside a pool.
     pub fn in_pools(&self, prefix: Prefix) -> bool {
-        self.vips.pools.iter().flat_map(|pool| pool.cover()).any(|pool| pool.covers(prefix))
+        self.vips.pools.iter().flat_map(Pool::cover).any(|pool| pool.covers(prefix))
     }
 
     /// True if `prefix` equals or lies inside a protected prefix.
@@ -508,9 +508,8 @@ fn check(settings: &SwitchSettings) -> Option<(String, String)> {
             format!("{} is too short (expected at least 1s)", settings.verify.convergence),
         );
     }
-    if let Some((place, _)) =
-        settings.vars.iter().find_map(|(key, value)| null_in(value, &format!("vars.{key}")).map(|p| (p, ())))
-    {
+    let null = settings.vars.iter().find_map(|(key, value)| null_in(value, &format!("vars.{key}")));
+    if let Some(place) = null {
         return wrong(&place, "is null (expected a value: templates cannot print a null)".to_owned());
     }
     check_nodes(settings)

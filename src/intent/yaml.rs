@@ -47,7 +47,8 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Mistake> 
     parsed.map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().filter(|at| at.line() > 0);
-        if field == "." {
+        // The path's own words for "the whole document" and "a key that was not read".
+        if matches!(field.as_str(), "." | "?") {
             field.clear();
         }
         // The path ends in `?` where the mistake is the key itself.
@@ -101,7 +102,7 @@ fn explain(error: &serde_yaml::Error) -> String {
         && text[start..].contains("column ")
     {
         let (head, tail) = text.split_at(start);
-        let after = tail.splitn(2, ": ").nth(1).map(str::to_owned);
+        let after = tail.split_once(": ").map(|(_, after)| after.to_owned());
         let head = head
             .trim_end_matches([' ', ':', '('])
             .trim_end_matches(" at")

@@ -222,7 +222,7 @@ impl NosDriver for FrrDriver {
     async fn apply(&mut self, plan: &Plan) -> Result<Vec<String>, NosError> {
         let Some(plan) = plan.owners.get(dialect::OWNER) else { return Ok(Vec::new()) };
         self.texts(PROBE, "echo alive").await?;
-        let commands: String = plan.commands.iter().map(|line| format!("{line}\n")).collect();
+        let commands: String = plan.commands.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         self.vtysh(&self.reveal(&commands)).await
     }
 

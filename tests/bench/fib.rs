@@ -3,7 +3,14 @@
 //! Both sides answer the same question, "does each VIP forward to exactly its expected next-hops?", and both
 //! must answer it correctly before their time counts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 #[path = "../support/netns.rs"]
 mod netns;

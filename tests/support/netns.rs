@@ -3,7 +3,14 @@
 //! Each runs on a thread of its own, which dies with it: a thread that has changed its namespace must never go
 //! back to a pool. Commands started from that thread inherit the namespace.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
 //! What `ip -j route` says of the kernel's routes: the judge of our own reader.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,6 @@
 use super::*;
 use crate::intent::settings;
 use crate::net::NextHop;
-use std::collections::BTreeSet;
 
 fn settings_with(extra: &str) -> SwitchSettings {
     settings::parse(&format!(
@@ -14,7 +13,7 @@ fn settings_with(extra: &str) -> SwitchSettings {
 fn peers(pairs: &[(&str, &str)]) -> Peers {
     let mut peers = Peers::new();
     for (node, hop) in pairs {
-        peers.entry((*node).to_owned()).or_insert_with(BTreeSet::new).insert(hop.parse::<NextHop>().unwrap());
+        peers.entry((*node).to_owned()).or_default().insert(hop.parse::<NextHop>().unwrap());
     }
     peers
 }
