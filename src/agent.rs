@@ -268,7 +268,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.look_again = self.look_again.min(Instant::now() + wait.max(DEBOUNCE));
         }
         self.remember();
-        self.speak(judged, took);
+        self.speak(judged.as_ref(), took);
     }
 
     /// Takes over new inputs.
@@ -367,7 +367,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         match status {
             Status::True => tracing::info!(revision = now.0, "configuration applied, read back and saved"),
             Status::Unknown if reason != Reason::DaemonUnreachable => {
-                tracing::info!(revision = now.0, "{message}")
+                tracing::info!(revision = now.0, "{message}");
             }
             Status::False | Status::Unknown => tracing::error!(?reason, "{message}"),
         }
@@ -388,9 +388,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     }
 
     /// Tells reporter and endpoint what this pass found.
-    fn speak(&mut self, judged: Option<Result<Judgement, String>>, took: Duration) {
+    fn speak(&mut self, judged: Option<&Result<Judgement, String>>, took: Duration) {
         let now = Timestamp::now();
-        let judged = judged.as_ref().map(|judged| judged.as_ref().map_err(String::as_str));
+        let judged = judged.map(|judged| judged.as_ref().map_err(String::as_str));
         let instance =
             self.desired.settings.as_ref().map_or("default", |settings| &settings.network_instance);
         let verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);

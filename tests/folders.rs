@@ -1,6 +1,13 @@
 //! The same slice from folders alone, without any API server; and what happens when FRR does not do as it is told.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::format_collect,
+    clippy::doc_markdown,
+    reason = "a story is told in one piece"
+)]
 
 #[path = "support/lab.rs"]
 mod lab;
@@ -129,7 +136,7 @@ impl Switch {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
-    fn log_has(&self, agent: &Agent, text: &str) {
+    fn log_has(agent: &Agent, text: &str) {
         wait_for(&format!("`{text}` in the log"), SOON, || {
             let log = agent.log();
             if log.contains(text) { Ok(()) } else { Err(log) }
@@ -176,7 +183,7 @@ fn folders_alone_configure_and_verify_a_switch() {
     assert!(table.contains("PeerNotConfigured"), "{table}");
 
     let agent = switch.agent();
-    switch.log_has(&agent, "configuration applied, read back and saved");
+    Switch::log_has(&agent, "configuration applied, read back and saved");
     switch.announce_all();
     switch.verdict_is(
         |verdict| verdict["verdict"] == "ok" && verdict["vips"].as_array().is_some_and(|v| v.len() == 2),
@@ -226,7 +233,7 @@ fn folders_alone_configure_and_verify_a_switch() {
 fn bad_input_is_said_with_its_place_and_changes_nothing() {
     let Some(mut switch) = Switch::up() else { return };
     let agent = switch.agent();
-    switch.log_has(&agent, "configuration applied, read back and saved");
+    Switch::log_has(&agent, "configuration applied, read back and saved");
     let (running, startup) = (switch.lab.running("leaf1"), fs::read(switch.lab.frr_conf("leaf1")).unwrap());
     let long = format!("{{% if asn == 0 %}}a{}{{% endif %}}", "{% elif asn == 1 %}b".repeat(20_000));
     for (name, text, said) in [
@@ -272,7 +279,7 @@ fn bad_input_is_said_with_its_place_and_changes_nothing() {
         texts.retain(|(key, _)| *key != name);
         texts.push((name, &text));
         switch.bundle.publish(&texts);
-        switch.log_has(&agent, said);
+        Switch::log_has(&agent, said);
         // One-shot commands say the same, and the exit code says whose fault it is.
         if said != "GlobalConflict" && !said.contains("is not ours") {
             let (code, out, error) = switch.once("render", &[]);
@@ -300,7 +307,7 @@ fn bad_input_is_said_with_its_place_and_changes_nothing() {
 fn what_does_not_read_back_is_undone_and_named() {
     let Some(mut switch) = Switch::up() else { return };
     let agent = switch.agent();
-    switch.log_has(&agent, "configuration applied, read back and saved");
+    Switch::log_has(&agent, "configuration applied, read back and saved");
     switch.announce_all();
     switch.verdict_is(|verdict| verdict["verdict"] == "ok", "all is well");
     let (running, startup) = (switch.lab.running("leaf1"), fs::read(switch.lab.frr_conf("leaf1")).unwrap());
@@ -309,8 +316,8 @@ fn what_does_not_read_back_is_undone_and_named() {
             .unwrap();
     let line = "ip prefix-list SWITCHLET-VIPS-V4 seq 99 permit 203.0.113.0/24 ge 20";
     switch.bundle.publish(&[("switch.yaml", SETTINGS), ("frr.conf.tera", &format!("{template}{line}\n"))]);
-    switch.log_has(&agent, "ReadBackDiffers");
-    switch.log_has(&agent, &format!("+ {line}"));
+    Switch::log_has(&agent, "ReadBackDiffers");
+    Switch::log_has(&agent, &format!("+ {line}"));
     assert_eq!(switch.lab.running("leaf1"), running, "the previous text is back");
     assert_eq!(
         fs::read(switch.lab.frr_conf("leaf1")).unwrap(),
@@ -330,7 +337,7 @@ fn a_daemon_that_does_not_answer_stops_every_write() {
     let path = switch.lab.frr_conf("leaf1");
     let before = fs::metadata(&path).unwrap();
     let agent = switch.agent();
-    switch.log_has(&agent, "configuration applied, read back and saved");
+    Switch::log_has(&agent, "configuration applied, read back and saved");
     let after = fs::metadata(&path).unwrap();
     assert_eq!(
         (after.uid(), after.gid(), after.mode()),
@@ -346,7 +353,7 @@ fn a_daemon_that_does_not_answer_stops_every_write() {
             "switch.yaml",
             &SETTINGS.replace("65001", &format!("65001\necmp: {{maxPaths: {connections}}}")),
         )]);
-        switch.log_has(&agent, "bgpd does not answer");
+        Switch::log_has(&agent, "bgpd does not answer");
         assert_eq!(fs::read(&path).unwrap(), startup, "{action}");
         let (code, _, error) = switch.once("plan", &[]);
         assert_eq!(code, Some(2), "could not look: {error}");
@@ -362,7 +369,7 @@ fn a_daemon_that_does_not_answer_stops_every_write() {
 fn running_that_somebody_changed_is_put_back() {
     let Some(switch) = Switch::up() else { return };
     let agent = switch.agent();
-    switch.log_has(&agent, "configuration applied, read back and saved");
+    Switch::log_has(&agent, "configuration applied, read back and saved");
     let change = ["vtysh", "leaf1", "-c", "configure terminal", "-c", "router bgp 65001"];
     switch.lab.lab(
         &[change.as_slice(), &["-c", "no neighbor 192.168.1.11", "-c", "neighbor 10.0.12.1 remote-as 65002"]]

@@ -2,6 +2,7 @@
 //! stands. `GOLDEN=overwrite cargo test --test golden` writes the results anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
 
 #[path = "support/frr.rs"]
 mod frr;

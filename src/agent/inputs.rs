@@ -102,7 +102,7 @@ impl Inputs {
                 {
                     return;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             let folder = async {
                 match &mut self.folder_watch {

@@ -81,11 +81,11 @@ impl Sent {
                 let sent =
                     self.node.as_ref().is_some_and(|(uid, sent)| *uid == observed.uid && sent == report);
                 let echoed = self.written_at.is_none_or(|at| now >= at + ECHO);
-                if !sent {
-                    // A restarted agent finds its words on the Node already.
-                    self.node.is_some() || !report.is_on(observed)
-                } else {
+                // A restarted agent finds its words on the Node already.
+                if sent {
                     echoed && !report.is_on(observed)
+                } else {
+                    self.node.is_some() || !report.is_on(observed)
                 }
             }
             _ => false,

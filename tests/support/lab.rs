@@ -3,6 +3,13 @@
 //! A lab goes down with the test, also if the test is killed: it watches its owner's process.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::format_collect,
+    clippy::doc_markdown,
+    reason = "a story is told in one piece"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
