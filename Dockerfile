@@ -5,7 +5,7 @@ LABEL org.opencontainers.image.title="switchlet" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY switchlet /switchlet
 # Root: FRR's sockets belong to a group whose number differs from switch to switch, and entering FRR's root (chroot) needs
-# it. The DaemonSet takes away all powers but five.
+# it. The DaemonSet takes away all powers but four.
 USER 0:0
 ENTRYPOINT ["/switchlet"]
 CMD ["agent"]

@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::change::diff::{Candidate, Plan};
-use crate::change::{ApplyPolicy, ChangeStatus, CommitMachine, Dialect, Seen, Step, Want};
+use crate::change::{ApplyPolicy, CommitMachine, Dialect, Seen, Step, Want};
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
 use crate::files;
 use crate::health::Word;
 use crate::health::clock::{Clocks, Judge, Judgement};
+use crate::health::condition::{self, Condition, Reason, Status};
 use crate::intent::switch::SwitchObject;
 use crate::nos::{NosDriver, NosError};
 use crate::rib::RibReader;
@@ -362,13 +363,13 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if now == self.logged {
             return;
         }
-        let revision = &now.0;
+        let Condition { status, reason, message } = condition::config_applied(Ok(&now.0), status);
         match status {
-            ChangeStatus::Applied => tracing::info!(revision, "configuration applied, read back and saved"),
-            ChangeStatus::Starting | ChangeStatus::InProgress | ChangeStatus::Planned => {
-                tracing::info!(revision, ?status, "configuration");
+            Status::True => tracing::info!(revision = now.0, "configuration applied, read back and saved"),
+            Status::Unknown if reason != Reason::DaemonUnreachable => {
+                tracing::info!(revision = now.0, "{message}")
             }
-            other => tracing::error!(revision, status = ?other, "configuration"),
+            Status::False | Status::Unknown => tracing::error!(?reason, "{message}"),
         }
         self.logged = now;
     }

@@ -144,7 +144,7 @@ async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
     let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
     Ok(Opened {
         inputs: Inputs::open(&args.node, &namespace, folders, clients.as_ref()),
-        deriver: Deriver::new(&args.node, render::FRR, args.secrets_dir.clone()),
+        deriver: Deriver::new(&args.node, "frr", render::FRR, args.secrets_dir.clone()),
         places: Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() },
         state: StateFolder::new(&args.state_dir),
         clients,

@@ -79,7 +79,13 @@ pub struct Inputs {
     #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
     pub frr_instance: Option<String>,
     /// Folder for what must survive a restart of the agent
-    #[arg(long, env = "SWITCHLET_STATE_DIR", value_name = "DIR", default_value = "/var/lib/switchlet")]
+    #[arg(
+        long,
+        env = "SWITCHLET_STATE_DIR",
+        overrides_with = "state_dir",
+        value_name = "DIR",
+        default_value = "/var/lib/switchlet"
+    )]
     pub state_dir: PathBuf,
     /// Folder with the files that passwordFile may name
     #[arg(long, env = "SWITCHLET_SECRETS_DIR", value_name = "DIR")]

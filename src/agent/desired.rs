@@ -39,6 +39,7 @@ pub struct Desired {
 /// Derives what is desired; remembers the last good bundle and what was rendered from it.
 pub struct Deriver {
     me: String,
+    nos: &'static str,
     built_in: &'static [BuiltIn],
     secrets: Option<PathBuf>,
     /// Whose own texts a bundle could bring instead of templates; refused until they are supported.
@@ -49,10 +50,10 @@ pub struct Deriver {
 }
 
 impl Deriver {
-    /// For the switch `me` with the built-in templates of its NOS.
-    pub fn new(me: &str, built_in: &'static [BuiltIn], secrets: Option<PathBuf>) -> Self {
+    /// For the switch `me`, whose NOS has this name in a Switch and these built-in templates.
+    pub fn new(me: &str, nos: &'static str, built_in: &'static [BuiltIn], secrets: Option<PathBuf>) -> Self {
         let literal = &["frr.conf", "interfaces.cfg", "nvue.yaml", "config_db.json", "srlinux.json"];
-        Self { me: me.to_owned(), built_in, secrets, literal, good: None, rendered: Vec::new() }
+        Self { me: me.to_owned(), nos, built_in, secrets, literal, good: None, rendered: Vec::new() }
     }
 
     /// What is desired, given `gathered`.
@@ -94,6 +95,12 @@ impl Deriver {
 
     /// A bundle is good if its settings make sense and its templates render with the facts of now.
     async fn accept(&mut self, bundle: &Bundle, gathered: &Gathered) -> Result<SwitchSettings, InputProblem> {
+        if let Some(nos) = gathered.switch.as_ref().and_then(|switch| switch.spec.nos.as_deref())
+            && nos != self.nos
+        {
+            let message = format!("spec.nos: {nos} is not driven by this agent (expected {})", self.nos);
+            return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
+        }
         if let Some((good, settings)) = &self.good
             && good == bundle
         {

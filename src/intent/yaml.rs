@@ -47,9 +47,15 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Mistake> 
     parsed.map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().filter(|at| at.line() > 0);
-        // The path's own words for "the whole document" and "a key that was not read".
-        if matches!(field.as_str(), "." | "?") {
+        if field == "." {
             field.clear();
+        }
+        // The path ends in `?` where the mistake is the key itself.
+        if let Some(parent) = field.strip_suffix('?') {
+            field = match error {
+                serde_yaml::Error::DuplicateMappingKey { key: Some(key), .. } => format!("{parent}{key}"),
+                _ => parent.trim_end_matches('.').to_owned(),
+            };
         }
         Mistake { file: file.to_owned(), at: at.map(place), field, problem: explain(error) }
     })

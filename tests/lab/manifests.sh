@@ -1,7 +1,7 @@
 #!/bin/bash
 # manifests.sh: proves on a real API server that the manifests and the lab's overlays do what they are for. One line per
-# check; exit 1 if any fails, 77 if the machine lacks something. A lab of its own, $LAB or swlm; BINARY=PATH additionally
-# has the agent's own reader look at every switch.yaml.
+# check; exit 1 if any fails, 77 if the machine lacks something. A lab of its own, $LAB or swlm. With BINARY=PATH that agent
+# also reads the overlays, and works with no more of the host, and no more powers, than the DaemonSet gives it.
 # shellcheck disable=SC2317,SC2016 # functions are called through "check", and so are texts for eval
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -119,7 +119,7 @@ check "and nothing else" eval 'cannot patch nodes && cannot update nodes --subre
 	cannot patch switches.switchlet.io -n switchlet && cannot delete switches.switchlet.io -n switchlet &&
 	cannot patch switches.switchlet.io --subresource=status -n default && cannot create events -A && cannot create pods -A'
 check "the token of its ServiceAccount works" eval 'kubeconfig=$(lab kubeconfig --sa switchlet/agent) &&
-	lab in api env KUBECONFIG="$kubeconfig" "$(. <(lab env); echo "$KUBECTL")" get nodes'
+	lab in api env KUBECONFIG="$kubeconfig" "$(lab env | sed -n s/^KUBECTL=//p)" get nodes'
 
 now=$(date -u +%FT%TZ)
 condition() { echo "{type: $1, status: \"$2\", reason: $3, message: m, observedGeneration: $4, lastTransitionTime: \"$now\"}"; }
@@ -147,6 +147,40 @@ check "201 do not" refused "must have at most 200 items" say_status "$AGENT" "{v
 check "kubectl get switchlet lists the category" equals "switch.switchlet.io/leaf1 switch.switchlet.io/leaf2" \
 	bash -c "tests/lab/lab k -n switchlet get switchlet -o name | paste -sd' '"
 
+# What the DaemonSet says, done by hand: its host paths below a folder that stands for the container's root, and its
+# capabilities as the bound of what root may do. `ip netns exec` gives mounts of our own, so they go with the process.
+as_in_the_pod='
+	root=$1 pod=$2
+	shift 2
+	while read -r path source readonly; do
+		if [ -d "$source" ]; then mkdir -p "$root$path"; else mkdir -p "${root}${path%/*}" && touch "$root$path"; fi
+		mount --bind "$source" "$root$path"
+		[ "$readonly" = false ] || mount -o remount,bind,ro "$root$path"
+	done < <(jq -r ".volumes as \$v | .containers[0].volumeMounts[] | .name as \$n | select(.mountPath | startswith(\"/host/\"))
+		| [.mountPath, (\$v[] | select(.name == \$n) | .hostPath.path), (.readOnly // false)] | @tsv" "$pod")
+	powers=$(jq -r ".containers[0].securityContext.capabilities.add | map(\",+\" + ascii_downcase) | add" "$pod")
+	exec setpriv --no-new-privs --inh-caps=-all --bounding-set="-all$powers" "$@"'
+in_the_pod() { # COMMAND…
+	k -n switchlet get daemonset switchlet -o json | jq .spec.template.spec >"$work/pod.json"
+	lab in leaf1 bash -euc "$as_in_the_pod" - "$work/root" "$work/pod.json" "$@"
+}
+frr_conf() { # PATTERN: what frr.conf of leaf1 says, and whose it is
+	local conf
+	conf=$(lab env | sed -n 's/^FRR_ETC_LEAF1=//p')/frr.conf
+	equals "frr:frr 640" stat -c '%U:%G %a' "$conf" && grep "$1" "$conf"
+}
+agent_in_the_pod() {
+	local agent code=0 log=$work/agent.log
+	mkdir -p "$work/root" "$work/state"
+	in_the_pod "$(realpath "$BINARY")" agent --node leaf1 --namespace switchlet --kubeconfig "$(lab kubeconfig --sa switchlet/agent)" \
+		--frr-instance "$LAB-leaf1" --frr-root "$work/root/host" --state-dir "$work/state" >"$log" 2>&1 &
+	agent=$!
+	k -n switchlet wait --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=Applied --timeout=20s switch/leaf1 || code=1
+	kill "$agent"
+	wait "$agent"
+	[ "$code" = 0 ] || tail -n 5 "$log"
+	return "$code"
+}
 if [ "${BINARY:-}" ]; then
 	mkdir "$work/cluster"
 	for n in 1 2 3; do
@@ -155,6 +189,13 @@ if [ "${BINARY:-}" ]; then
 	for leaf in leaf1 leaf2; do
 		check "the agent renders $leaf" "$BINARY" render --node $leaf --bundle overlays/lab/$leaf --cluster "$work/cluster"
 	done
+	check "the binary carries the same CRD" eval '"$BINARY" crds | diff - manifests/crd.yaml'
+	lab node leaf1
+	k -n switchlet delete switch leaf1 >/dev/null && k apply -k overlays/lab >/dev/null
+	check "with the DaemonSet's powers and mounts no route can be changed" refused "Operation not permitted" \
+		in_the_pod ip route add 203.0.113.10/32 via 192.168.1.11
+	check "and the agent applies a configuration" agent_in_the_pod
+	check "which is in frr.conf, and that is FRR's as before" frr_conf '^router bgp 65001$'
 fi
 [ $failed = 0 ] && echo "all checks passed" || echo "some checks FAILED"
 exit $failed

@@ -1,0 +1,384 @@
+//! The same slice from folders alone, without any API server; and what happens when FRR does not do as it is told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
+
+#[path = "support/lab.rs"]
+mod lab;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lab::{Agent, Api, Lab, wait_for};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(15);
+
+const SETTINGS: &str = "\
+version: 1
+asn: 65001
+routerId: 10.0.0.1
+vips: {pools: [203.0.113.0/24, \"2001:db8:113::/64\"], protected: [203.0.113.0/29]}
+peering:
+  peerAsn: external
+  nodes:
+    selector: {matchLabels: {role: worker}}
+    subnets: [192.168.1.0/24, \"fd00:1::/32\"]
+verify: {convergence: 3s}
+";
+
+fn nodes() -> String {
+    (1..=3)
+        .map(|worker| {
+            format!(
+                "---\napiVersion: v1\nkind: Node\nmetadata: {{name: worker-{worker}, labels: {{role: worker}}}}\n\
+                 status: {{addresses: [{{type: InternalIP, address: 192.168.1.{}}}, {{type: InternalIP, address: \"fd00:1:{worker}::2\"}}]}}\n",
+                9 + 2 * worker
+            )
+        })
+        .collect()
+}
+
+fn services(workers: &[u32]) -> String {
+    let endpoints: Vec<String> = workers
+        .iter()
+        .map(|worker| format!("{{addresses: [10.0.{worker}.1], nodeName: worker-{worker}}}"))
+        .collect();
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
+         spec: {{type: LoadBalancer, externalTrafficPolicy: Local}}\n\
+         status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.10}}, {{ip: \"2001:db8:113::10\"}}]}}}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
+         endpoints: [{}]\n",
+        endpoints.join(", ")
+    )
+}
+
+/// A folder that is written as kubelet writes a volume: a new generation, then one rename of `..data`.
+struct Volume(PathBuf, u32);
+
+impl Volume {
+    fn new(path: PathBuf) -> Self {
+        fs::create_dir_all(&path).unwrap();
+        Self(path, 0)
+    }
+
+    fn publish(&mut self, texts: &[(&str, &str)]) {
+        self.1 += 1;
+        let generation = format!("..{}", self.1);
+        let folder = self.0.join(&generation);
+        fs::create_dir(&folder).unwrap();
+        for (name, text) in texts {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let link = self.0.join("..data_tmp");
+        symlink(&generation, &link).unwrap();
+        fs::rename(&link, self.0.join("..data")).unwrap();
+        // kubelet makes and removes the visible links only after that.
+        for (name, _) in texts {
+            if !self.0.join(name).exists() {
+                symlink(Path::new("..data").join(name), self.0.join(name)).unwrap();
+            }
+        }
+    }
+}
+
+struct Switch {
+    lab: Lab,
+    bundle: Volume,
+    cluster: PathBuf,
+}
+
+impl Switch {
+    fn up() -> Option<Self> {
+        let lab = Lab::up(Api::None)?;
+        let (bundle, cluster) = (Volume::new(lab.scratch("bundle")), lab.scratch("cluster"));
+        fs::create_dir_all(&cluster).unwrap();
+        let mut switch = Self { lab, bundle, cluster };
+        switch.bundle.publish(&[("switch.yaml", SETTINGS)]);
+        switch.cluster("nodes.yaml", &nodes());
+        switch.cluster("services.yaml", &services(&[1, 2, 3]));
+        Some(switch)
+    }
+
+    fn cluster(&self, name: &str, text: &str) {
+        fs::write(self.cluster.join(name), text).unwrap();
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        ["--bundle", self.bundle.0.to_str().unwrap(), "--cluster", self.cluster.to_str().unwrap()]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    fn agent(&self) -> Agent {
+        let inputs = self.inputs();
+        self.lab.agent_with("leaf1", &inputs.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Exit code, standard output, standard error of a one-shot command.
+    fn once(&self, command: &str, more: &[&str]) -> (Option<i32>, String, String) {
+        let inputs = self.inputs();
+        let mut args = vec![command, "--node", "leaf1", "--frr-instance", &self.lab.env["FRR_LEAF1"]];
+        args.extend(inputs.iter().map(String::as_str));
+        args.extend(more);
+        let output = self.lab.switchlet("leaf1", &args);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    fn log_has(&self, agent: &Agent, text: &str) {
+        wait_for(&format!("`{text}` in the log"), SOON, || {
+            let log = agent.log();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        });
+    }
+
+    fn runs(&self, line: &str, expected: bool) {
+        wait_for(&format!("`{line}` runs: {expected}"), SOON, || {
+            let running = self.lab.running("leaf1");
+            if running.lines().any(|found| found.trim() == line) == expected { Ok(()) } else { Err(running) }
+        });
+    }
+
+    fn announce_all(&self) {
+        for server in ["s1", "s2", "s3"] {
+            self.lab.lab(&["announce", server, "203.0.113.10/32", "2001:db8:113::10/128"]);
+        }
+    }
+
+    fn verdict_is(&self, check: impl Fn(&Value) -> bool, what: &str) {
+        wait_for(what, Duration::from_secs(40), || {
+            let verdict = self.lab.verdict("leaf1");
+            if check(&verdict) { Ok(()) } else { Err(verdict.to_string()) }
+        });
+    }
+}
+
+#[test]
+fn folders_alone_configure_and_verify_a_switch() {
+    let Some(mut switch) = Switch::up() else { return };
+    // Before anything: what would be done, and exit codes.
+    let (code, text, _) = switch.once("render", &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("neighbor fd00:1:2::2 peer-group SWITCHLET-SPEAKERS"), "{text}");
+    let (code, plan, _) = switch.once("plan", &["-o", "json"]);
+    let plan: Value = serde_json::from_str(&plan).unwrap();
+    assert_eq!(
+        (code, plan["owners"]["frr"]["remove"].as_array().map(Vec::len)),
+        (Some(1), Some(0)),
+        "{plan}"
+    );
+    let (code, table, _) = switch.once("verify", &[]);
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("PeerNotConfigured"), "{table}");
+
+    let agent = switch.agent();
+    switch.log_has(&agent, "configuration applied, read back and saved");
+    switch.announce_all();
+    switch.verdict_is(
+        |verdict| verdict["verdict"] == "ok" && verdict["vips"].as_array().is_some_and(|v| v.len() == 2),
+        "both families",
+    );
+    let hops = ["fd00:1:1::2", "fd00:1:2::2", "fd00:1:3::2"];
+    assert_eq!(
+        switch.lab.kernel("leaf1", "2001:db8:113::10/128").unwrap(),
+        hops,
+        "the kernel itself, in IPv6"
+    );
+    let (code, text, _) = switch.once("verify", &["-o", "json", "--wait", "5s"]);
+    let verdict: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, verdict["verdict"].as_str()), (Some(0), Some("ok")), "{text}");
+    let (code, text, _) = switch.once("plan", &[]);
+    assert_eq!(code, Some(0), "{text}");
+
+    // A Node leaves: its neighbour goes with it, through the volume of facts.
+    switch.cluster(
+        "nodes.yaml",
+        &nodes().replace(
+            "role: worker}}\nstatus: {addresses: [{type: InternalIP, address: 192.168.1.15",
+            "role: gone}}\nstatus: {addresses: [{type: InternalIP, address: 192.168.1.15",
+        ),
+    );
+    switch.runs("neighbor 192.168.1.15 peer-group SWITCHLET-SPEAKERS", false);
+    switch.runs("neighbor 192.168.1.13 peer-group SWITCHLET-SPEAKERS", true);
+    switch.verdict_is(
+        |verdict| {
+            verdict["vips"][0]["expected"] == serde_json::json!(["192.168.1.11", "192.168.1.13"])
+                && verdict["verdict"] == "ok"
+        },
+        "two of three",
+    );
+
+    // The bundle as kubelet changes it: a new key, a changed key, a removed key.
+    switch.bundle.publish(&[
+        ("switch.yaml", &SETTINGS.replace("65001", "65001\necmp: {maxPaths: 8}")),
+        ("unused.tera", "x"),
+    ]);
+    switch.runs("maximum-paths 8", true);
+    switch.bundle.publish(&[("switch.yaml", SETTINGS)]);
+    switch.runs("maximum-paths 64", true);
+}
+
+#[test]
+fn bad_input_is_said_with_its_place_and_changes_nothing() {
+    let Some(mut switch) = Switch::up() else { return };
+    let agent = switch.agent();
+    switch.log_has(&agent, "configuration applied, read back and saved");
+    let (running, startup) = (switch.lab.running("leaf1"), fs::read(switch.lab.frr_conf("leaf1")).unwrap());
+    let long = format!("{{% if asn == 0 %}}a{}{{% endif %}}", "{% elif asn == 1 %}b".repeat(20_000));
+    for (name, text, said) in [
+        (
+            "switch.yaml",
+            SETTINGS.replace("subnets", "subnet"),
+            "switch.yaml:9:5: peering.nodes.subnet: unknown key `subnet` (did you mean `subnets`?)",
+        ),
+        (
+            "switch.yaml",
+            SETTINGS.replace("asn: 65001", "asn: 65001\nasn: 65002"),
+            "switch.yaml:3:1: asn: duplicate key `asn`",
+        ),
+        (
+            "switch.yaml",
+            SETTINGS.replace("asn: 65001", "asn: 0"),
+            "switch.yaml:2:6: asn: AS number 0 is out of range (expected 1 to 4294967295)",
+        ),
+        ("switch.yaml", SETTINGS.replace("asn: 65001", "asn: 65009"), "GlobalConflict"),
+        ("frr.conf.tera", "a {{ nothing }}".to_owned(), "frr.conf.tera:1:6: "),
+        (
+            "frr.conf.tera",
+            "router bgp {{ asn }}\n neighbor 10.0.0.9 shutdown\n".to_owned(),
+            "`router bgp 65001 / neighbor 10.0.0.9 shutdown` is not ours",
+        ),
+        ("frr.conf.tera", long, "a template crashed the renderer"),
+        (
+            "frr.conf.tera",
+            "{% set x = \"aaaaaaaa\" %}{% for i in range(end=60) %}{% set_global x = x ~ x %}{% endfor %}"
+                .to_owned(),
+            "a template crashed the renderer",
+        ),
+        (
+            "frr.conf.tera",
+            "{% for i in range(end=99999) %}{% for j in range(end=99999) %}{% endfor %}{% endfor %}"
+                .to_owned(),
+            "a template used more than 2 s of processor time",
+        ),
+        ("frr.conf.tera", "{% include \"other.tera\" %}".to_owned(), "other.tera"),
+        ("frr.conf", "router bgp 1\n".to_owned(), "frr.conf: literal texts are not supported yet"),
+    ] {
+        let mut texts = vec![("switch.yaml", SETTINGS)];
+        texts.retain(|(key, _)| *key != name);
+        texts.push((name, &text));
+        switch.bundle.publish(&texts);
+        switch.log_has(&agent, said);
+        // One-shot commands say the same, and the exit code says whose fault it is.
+        if said != "GlobalConflict" && !said.contains("is not ours") {
+            let (code, out, error) = switch.once("render", &[]);
+            assert_eq!((code, out.as_str()), (Some(65), ""), "{error}");
+            assert!(error.contains(said), "{error}");
+        }
+        assert_eq!(switch.lab.running("leaf1"), running, "{said}");
+        assert_eq!(fs::read(switch.lab.frr_conf("leaf1")).unwrap(), startup, "{said}");
+    }
+    // One object that makes no sense is an issue; the others go on.
+    switch.bundle.publish(&[("switch.yaml", SETTINGS)]);
+    switch.cluster("broken.yaml", "kind: Service\nmetadata: {name: bad\n");
+    switch.announce_all();
+    switch.verdict_is(
+        |verdict| {
+            let issue = verdict["issues"][0]["message"].as_str().unwrap_or_default().to_owned();
+            verdict["verdict"] == "ok" && issue.contains("broken.yaml:")
+        },
+        "an issue, and a verdict",
+    );
+}
+
+/// vtysh says 0 for a filter line that bgpd refuses together with its whole batch. Only reading back tells.
+#[test]
+fn what_does_not_read_back_is_undone_and_named() {
+    let Some(mut switch) = Switch::up() else { return };
+    let agent = switch.agent();
+    switch.log_has(&agent, "configuration applied, read back and saved");
+    switch.announce_all();
+    switch.verdict_is(|verdict| verdict["verdict"] == "ok", "all is well");
+    let (running, startup) = (switch.lab.running("leaf1"), fs::read(switch.lab.frr_conf("leaf1")).unwrap());
+    let template =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/frr/frr.conf.tera"))
+            .unwrap();
+    let line = "ip prefix-list SWITCHLET-VIPS-V4 seq 99 permit 203.0.113.0/24 ge 20";
+    switch.bundle.publish(&[("switch.yaml", SETTINGS), ("frr.conf.tera", &format!("{template}{line}\n"))]);
+    switch.log_has(&agent, "ReadBackDiffers");
+    switch.log_has(&agent, &format!("+ {line}"));
+    assert_eq!(switch.lab.running("leaf1"), running, "the previous text is back");
+    assert_eq!(
+        fs::read(switch.lab.frr_conf("leaf1")).unwrap(),
+        startup,
+        "startup is never the candidate before it was read back"
+    );
+    // It is not tried again by itself.
+    let sent = agent.log().matches("sent commands").count();
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(agent.log().matches("sent commands").count(), sent);
+    switch.verdict_is(|verdict| verdict["verdict"] == "ok", "and still well");
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_stops_every_write() {
+    let Some(mut switch) = Switch::up() else { return };
+    let path = switch.lab.frr_conf("leaf1");
+    let before = fs::metadata(&path).unwrap();
+    let agent = switch.agent();
+    switch.log_has(&agent, "configuration applied, read back and saved");
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!(
+        (after.uid(), after.gid(), after.mode()),
+        (before.uid(), before.gid(), before.mode()),
+        "owner and mode are the operator's"
+    );
+    assert_ne!(after.ino(), before.ino(), "replaced in one step, not written over");
+    for (action, undo) in [("freeze", "thaw"), ("kill", "start")] {
+        let startup = fs::read(&path).unwrap();
+        let connections = if action == "freeze" { "8" } else { "16" };
+        switch.lab.lab(&["frr", action, "leaf1", "bgpd"]);
+        switch.bundle.publish(&[(
+            "switch.yaml",
+            &SETTINGS.replace("65001", &format!("65001\necmp: {{maxPaths: {connections}}}")),
+        )]);
+        switch.log_has(&agent, "bgpd does not answer");
+        assert_eq!(fs::read(&path).unwrap(), startup, "{action}");
+        let (code, _, error) = switch.once("plan", &[]);
+        assert_eq!(code, Some(2), "could not look: {error}");
+        // The forwarding table can be judged all the same; only reasons end.
+        let (code, text, _) = switch.once("verify", &["-o", "json"]);
+        assert!(code == Some(1) && text.contains("\"NotInFib\""), "{text}");
+        switch.lab.lab(&["frr", undo, "leaf1", "bgpd"]);
+        switch.runs(&format!("maximum-paths {connections}"), true);
+    }
+}
+
+#[test]
+fn running_that_somebody_changed_is_put_back() {
+    let Some(switch) = Switch::up() else { return };
+    let agent = switch.agent();
+    switch.log_has(&agent, "configuration applied, read back and saved");
+    let change = ["vtysh", "leaf1", "-c", "configure terminal", "-c", "router bgp 65001"];
+    switch.lab.lab(
+        &[change.as_slice(), &["-c", "no neighbor 192.168.1.11", "-c", "neighbor 10.0.12.1 remote-as 65002"]]
+            .concat(),
+    );
+    wait_for("our neighbour is back", Duration::from_secs(45), || {
+        let running = switch.lab.running("leaf1");
+        if running.contains("neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS") {
+            Ok(())
+        } else {
+            Err(running)
+        }
+    });
+    assert!(
+        switch.lab.running("leaf1").contains("neighbor 10.0.12.1 remote-as 65002"),
+        "what is not ours stays"
+    );
+    assert!(switch.lab.endpoint("leaf1", "/metrics").contains("switchlet_config_drifts_total 1"));
+}

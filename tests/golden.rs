@@ -1,0 +1,122 @@
+//! Cases as folders: `switch.yaml` and `cluster.yaml` give `candidate.conf`, byte for byte, and a real FRR takes it as it
+//! stands. `GOLDEN=overwrite cargo test --test golden` writes the results anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
+
+#[path = "support/frr.rs"]
+mod frr;
+#[path = "support/netns.rs"]
+mod netns;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use frr::{Frr, Netns, can_run};
+use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, splice};
+use switchlet::change::diff::{Candidate, Running};
+use switchlet::change::{Dialect as _, Known};
+use switchlet::files::objects::read_cluster;
+use switchlet::intent::announce::Advertisement;
+use switchlet::intent::snapshot::Bundle;
+use switchlet::intent::{nexthops, render, settings};
+use switchlet::nos::NosDriver;
+use switchlet::nos::frr::{FrrDriver, Places};
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/frr");
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn candidate(case: &Path) -> Candidate {
+    let settings = settings::parse(&fs::read_to_string(case.join("switch.yaml")).unwrap()).unwrap();
+    let (mut facts, _) = read_cluster(&case.join("cluster"), "leaf1").unwrap();
+    assert_eq!(facts.issues, []);
+    let mut expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
+    let job = render::job("leaf1", &settings, &expectation.peers, &Bundle::default(), render::FRR);
+    facts.nodes.reverse();
+    expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
+    let again = render::job("leaf1", &settings, &expectation.peers, &Bundle::default(), render::FRR);
+    assert_eq!(job, again, "the order of inputs matters");
+    render::render(&job).unwrap()
+}
+
+#[test]
+fn candidates_are_as_recorded() {
+    for case in cases() {
+        let text = candidate(&case).texts[OWNER].clone();
+        let path = case.join("candidate.conf");
+        if std::env::var_os("GOLDEN").is_some_and(|word| word == "overwrite") {
+            fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, fs::read_to_string(&path).unwrap_or_default(), "{}", case.display());
+    }
+}
+
+/// Loaded into a real FRR by way of the startup text, every candidate reads back as itself: it is canonical, complete,
+/// and no line of it is refused in silence.
+#[test]
+fn a_real_frr_reads_every_candidate_back_as_it_is() {
+    if !can_run() {
+        return;
+    }
+    for case in cases() {
+        let candidate = candidate(&case);
+        let startup = splice("frr defaults traditional\nhostname leaf1\n", &candidate.texts[OWNER]);
+        let frr = Frr::start(Netns::new("g"), &["zebra", "bgpd", "bfdd", "staticd"], &startup);
+        let left = Dialect.plan(&running(&frr), &candidate, &Known { confirmed: None, adopt: &[] }).unwrap();
+        assert_eq!(left.lines(), Vec::<String>::new(), "{}", case.display());
+    }
+}
+
+/// The way by commands ends where the way by the startup text ends, and the way back ends where it began.
+#[test]
+fn commands_lead_there_and_back() {
+    if !can_run() {
+        return;
+    }
+    let frr = Frr::start(
+        Netns::new("h"),
+        &["zebra", "bgpd", "bfdd", "staticd"],
+        "frr defaults datacenter\nhostname leaf1\n",
+    );
+    let empty = running(&frr);
+    for case in cases() {
+        let candidate = candidate(&case);
+        let known = Known { confirmed: None, adopt: &[] };
+        let plan = Dialect.plan(&running(&frr), &candidate, &known).unwrap();
+        send(&frr, &plan.owners[OWNER].commands);
+        let there = running(&frr);
+        assert_eq!(
+            Dialect.plan(&there, &candidate, &known).unwrap().lines(),
+            Vec::<String>::new(),
+            "{}",
+            case.display()
+        );
+        let back = Dialect.undo(&there, &empty);
+        send(&frr, &back.owners[OWNER].commands);
+        assert_eq!(Dialect.undo(&running(&frr), &empty).lines(), Vec::<String>::new(), "{}", case.display());
+        // The emptied `bfd` block stays, and says nothing.
+        let said = |running: &Running| -> Vec<String> {
+            let text = running.texts[OWNER].lines().filter(|line| !matches!(*line, "!" | "bfd" | "exit"));
+            text.map(str::to_owned).collect()
+        };
+        assert_eq!(said(&running(&frr)), said(&empty), "{}", case.display());
+    }
+}
+
+fn running(frr: &Frr) -> Running {
+    let places = Places { root: PathBuf::from("/"), instance: Some(frr.instance().to_owned()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(FrrDriver::new(places).running()).unwrap()
+}
+
+fn send(frr: &Frr, commands: &[String]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), commands.join("\n") + "\n").unwrap();
+    let output = Command::new("vtysh").args(["-N", frr.instance(), "-f"]).arg(file.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

@@ -1,0 +1,291 @@
+//! The lab as seen from a test: real API server, FRR, kernel, speakers; and agents in it.
+//!
+//! A lab goes down with the test, also if the test is killed: it watches its owner's process.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The binary under test.
+pub const SWITCHLET: &str = env!("CARGO_BIN_EXE_switchlet");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a lab is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    Real,
+    None,
+}
+
+pub struct Lab {
+    name: String,
+    pub env: BTreeMap<String, String>,
+}
+
+impl Lab {
+    /// A lab of its own for one test. `None`, loudly, where the machine lacks something; in CI that is a failure.
+    pub fn up(api: Api) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut lab = Self { name: format!("t{:05x}", number & 0xF_FFFF), env: BTreeMap::new() };
+        let owner = std::process::id().to_string();
+        let mut args = vec!["up", "--owner", &owner];
+        if api == Api::None {
+            args.push("--no-api");
+        }
+        let output = lab.command(&args).output().expect("the lab's script");
+        if output.status.code() == Some(77) {
+            let missing = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(std::env::var_os("CI").is_none(), "in CI nothing is skipped: {missing}");
+            eprintln!("SKIPPED: {missing}");
+            return None;
+        }
+        assert!(output.status.success(), "lab up: {}", String::from_utf8_lossy(&output.stderr));
+        let env = lab.lab(&["env"]);
+        lab.env =
+            env.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        Some(lab)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(root().join("tests/lab/lab"));
+        command.args(args).env("LAB", &self.name).stdin(Stdio::null());
+        command
+    }
+
+    /// A command of the lab; must succeed.
+    pub fn lab(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("the lab's script");
+        assert!(
+            output.status.success(),
+            "lab {args:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A command of the lab, whatever comes of it.
+    pub fn try_lab(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the lab's script")
+    }
+
+    /// kubectl as admin.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        self.lab(&[&["k"], args].concat())
+    }
+
+    /// kubectl apply of a text.
+    pub fn apply(&self, yaml: &str) {
+        let path = self.scratch("apply.yaml");
+        fs::write(&path, yaml).unwrap();
+        self.kubectl(&["apply", "-f", path.to_str().unwrap()]);
+    }
+
+    /// An object as JSON.
+    pub fn get(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.kubectl(&[&["get"], args, &["-o", "json"]].concat()))
+            .expect("JSON from kubectl")
+    }
+
+    /// The folder of this lab's state.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        Path::new(&self.env["STATE"]).join(name)
+    }
+
+    /// FRR's `frr.conf` of a leaf.
+    pub fn frr_conf(&self, leaf: &str) -> PathBuf {
+        Path::new(&self.env[&format!("FRR_ETC_{}", leaf.to_uppercase())]).join("frr.conf")
+    }
+
+    /// FRR's running configuration, by vtysh.
+    pub fn running(&self, leaf: &str) -> String {
+        self.lab(&["vtysh", leaf, "-c", "show running-config"])
+    }
+
+    /// The kernel's word on a prefix, by iproute2: gateways, sorted; `None` without a route for exactly it.
+    pub fn kernel(&self, leaf: &str, prefix: &str) -> Option<Vec<String>> {
+        let family = if prefix.contains(':') { "-6" } else { "-4" };
+        let text = self.lab(&["in", leaf, "ip", family, "-j", "route", "show", "exact", prefix]);
+        let routes: Value = serde_json::from_str(&text).expect("JSON from ip");
+        let route = routes.as_array().and_then(|routes| routes.first())?.clone();
+        let gateway = |hop: &Value| hop["gateway"].as_str().unwrap_or("?").to_owned();
+        let mut hops: Vec<String> = match route["nexthops"].as_array() {
+            Some(hops) => hops.iter().map(gateway).collect(),
+            None => vec![gateway(&route)],
+        };
+        hops.sort();
+        Some(hops)
+    }
+
+    /// A condition of a Node.
+    pub fn condition(&self, node: &str, kind: &str) -> Option<Value> {
+        let node = self.get(&["node", node]);
+        let kind = format!("switchlet.io/{kind}");
+        node["status"]["conditions"]
+            .as_array()?
+            .iter()
+            .find(|condition| condition["type"] == kind.as_str())
+            .cloned()
+    }
+
+    /// A condition of a Switch.
+    pub fn switch_condition(&self, name: &str, kind: &str) -> Option<Value> {
+        let switch = self.get(&["switch", name, "-n", "switchlet"]);
+        switch["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind).cloned()
+    }
+
+    /// The objects of the lab's overlay, and Nodes for switches and servers.
+    pub fn populate(&self) {
+        self.kubectl(&["apply", "-k", root().join("manifests").to_str().unwrap()]);
+        self.kubectl(&["apply", "-k", root().join("overlays/lab").to_str().unwrap()]);
+        self.lab(&["node", "leaf1", "--ip", "172.31.0.11", "--label", "switchlet.io/switch=true"]);
+        self.lab(&["node", "leaf2", "--ip", "172.31.0.12", "--label", "switchlet.io/switch=true"]);
+        for (server, address) in [(1, 11), (2, 13), (3, 15)] {
+            let (v4, v6) = (format!("192.168.1.{address}"), format!("fd00:1:{server}::2"));
+            self.lab(&["node", &format!("worker-{server}"), "--ip", &v4, &v6, "--label", "role=worker"]);
+        }
+    }
+
+    /// An agent on a leaf, with the ServiceAccount's own rights.
+    pub fn agent(&self, leaf: &str) -> Agent {
+        let kubeconfig = self.lab(&["kubeconfig", "--sa", "switchlet/agent"]).trim().to_owned();
+        self.agent_with(leaf, &["--namespace", "switchlet", "--kubeconfig", &kubeconfig])
+    }
+
+    /// An agent with these inputs.
+    pub fn agent_with(&self, leaf: &str, args: &[&str]) -> Agent {
+        let log = self.scratch(&format!("log/agent-{leaf}.log"));
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let state = self.scratch(&format!("agent-{leaf}"));
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], SWITCHLET, "agent"])
+            .args(["--node", leaf, "--frr-instance", &self.env[&format!("FRR_{}", leaf.to_uppercase())]])
+            .args(args)
+            .env("SWITCHLET_STATE_DIR", state)
+            .env("SWITCHLET_LISTEN", "127.0.0.1:9855")
+            .env_remove("KUBECONFIG")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .expect("ip netns exec");
+        Agent { child, log }
+    }
+
+    /// A one-shot command in a leaf's namespace.
+    pub fn switchlet(&self, leaf: &str, args: &[&str]) -> Output {
+        Command::new("ip")
+            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], SWITCHLET])
+            .args(args)
+            .env_remove("KUBECONFIG")
+            .output()
+            .expect("ip netns exec")
+    }
+
+    /// What an agent's endpoint answers.
+    pub fn endpoint(&self, leaf: &str, path: &str) -> String {
+        let url = format!("http://127.0.0.1:9855{path}");
+        let output = self.try_lab(&["in", leaf, "curl", "-s", "--max-time", "3", &url]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The verdict at an agent's endpoint.
+    pub fn verdict(&self, leaf: &str) -> Value {
+        serde_json::from_str(&self.endpoint(leaf, "/v1/verdict")).unwrap_or_default()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = self.env.get("STATE").cloned().unwrap_or_default();
+            for entry in fs::read_dir(Path::new(&logs).join("log")).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with("agent-") {
+                    let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                    let tail: Vec<&str> = text.lines().rev().take(40).collect();
+                    eprintln!("--- {}", entry.path().display());
+                    tail.iter().rev().for_each(|line| eprintln!("{line}"));
+                }
+            }
+        }
+        drop(self.command(&["down"]).output());
+    }
+}
+
+pub struct Agent {
+    child: Child,
+    pub log: PathBuf,
+}
+
+impl Agent {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(mut self) {
+        drop(Command::new("kill").arg(self.child.id().to_string()).status());
+        let ended = eventually(Duration::from_secs(5), || self.child.try_wait().unwrap().is_some());
+        assert!(ended, "the agent does not stop at SIGTERM");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// True as soon as `check` is, within `limit`.
+pub fn eventually(limit: Duration, mut check: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if check() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits for `check`, or fails with the last thing that `show` says.
+pub fn wait_for(what: &str, limit: Duration, mut show: impl FnMut() -> Result<(), String>) {
+    let mut last = String::new();
+    let done = eventually(limit, || match show() {
+        Ok(()) => true,
+        Err(seen) => {
+            last = seen;
+            false
+        }
+    });
+    assert!(done, "{what}: not within {} s; last seen: {last}", limit.as_secs());
+}
