@@ -107,9 +107,7 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
     ) -> Result<BTreeMap<Prefix, Compared>, FibError> {
         if Instant::now() >= self.next_dump {
             let began = Instant::now();
-            let mut pools = settings.pools();
-            pools.extend(settings.vips.protected.iter().copied());
-            let routes = self.fib.within(&pools).await?;
+            let routes = self.fib.within(&settings.pools()).await?;
             self.strays = compare::strays(settings, expectation, &routes);
             self.next_dump = Instant::now() + DUMP_PERIOD;
             self.dump_gap_until = Instant::now() + DUMP_GAP.max(began.elapsed() * DUMP_SHARE);
@@ -204,9 +202,9 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
                 break;
             }
             let recent = match self.fresh.get(name) {
-                Some(Freshness::Unanswered(at) | Freshness::Confirmed(at)) => {
-                    now.duration_since(*at).as_secs() < 10
-                }
+                // A yes may be older than the difference in question: it is asked for again, but not in a rush.
+                Some(Freshness::Confirmed(at)) => now.duration_since(*at).as_secs() < 1,
+                Some(Freshness::Unanswered(at)) => now.duration_since(*at).as_secs() < 10,
                 None => false,
             };
             if recent || !self.asking.insert(name.clone()) {

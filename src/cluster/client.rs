@@ -10,9 +10,13 @@ use kube::{Client, Config};
 /// No single call may take longer.
 pub const CALL: Duration = Duration::from_secs(10);
 
+/// A connection that says nothing for this long is dead. Watches are ended by the server after 45 s; and an idle
+/// connection of the pool must not outlive the watch beside it, or the next list would be sent into the void.
+const SILENCE: Duration = Duration::from_secs(50);
+
 /// Two clients: watches may be silent for long, calls may not.
 pub struct Clients {
-    /// For watches.
+    /// For watches: may be silent, but not for long.
     pub watches: Client,
     /// For everything else: an answer within 10 s, and no hidden retries, so that trouble is seen.
     pub calls: Client,
@@ -37,6 +41,7 @@ pub async fn connect(kubeconfig: Option<&Path>, server: Option<&str>) -> anyhow:
     }
     config.connect_timeout = Some(CALL);
     let namespace = config.default_namespace.clone();
+    config.read_timeout = Some(SILENCE);
     let watches = Client::try_from(config.clone())?;
     config.read_timeout = Some(CALL);
     config.write_timeout = Some(CALL);

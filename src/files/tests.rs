@@ -329,7 +329,7 @@ fn a_bad_document_is_an_issue_with_its_place_and_the_others_go_on() {
 fn a_duplicate_key_is_refused_where_it_stands() {
     let (facts, _) = cluster(&[("n.yaml", "---\nkind: Node\nmetadata: {name: w1}\nkind: Node\n")]);
     assert!(facts.nodes.is_empty());
-    assert_eq!(issues(&facts), ["File n.yaml: n.yaml:4:1: duplicate key `kind`"]);
+    assert_eq!(issues(&facts), ["File n.yaml: n.yaml:4:1: kind: duplicate key `kind`"]);
 }
 
 #[test]

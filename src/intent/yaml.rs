@@ -47,8 +47,7 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Mistake> 
     parsed.map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().filter(|at| at.line() > 0);
-        // The path's own words for "the whole document" and "a key that was not read".
-        if matches!(field.as_str(), "." | "?") {
+        if field == "." {
             field.clear();
         }
         // The path ends in `?` where the mistake is the key itself.
