@@ -243,7 +243,8 @@ async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {
         if verdict.verdict == Word::Ok || Instant::now() >= deadline {
             break verdict;
         }
-        tokio::time::sleep(SECOND_LOOK).await;
+        // Whether something changed or not: look again.
+        drop(tokio::time::timeout(SECOND_LOOK, opened.inputs.changed()).await);
         verifier.hint();
         desired = desired_once(&mut opened, timeout.0).await?;
     };

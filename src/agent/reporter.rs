@@ -16,6 +16,9 @@ use crate::cluster::chain;
 use crate::cluster::report::{NodeReport, ReportError, Writer};
 use crate::telemetry::Counters;
 
+#[cfg(test)]
+mod tests;
+
 /// Every write of a Node goes to everybody who watches Nodes, so rarely; jitter only lengthens.
 const HEARTBEAT: Duration = Duration::from_secs(300);
 const HEARTBEAT_JITTER: Duration = Duration::from_secs(60);

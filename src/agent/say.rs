@@ -16,6 +16,9 @@ use crate::health::condition::{self, CONFIG_APPLIED, Condition, FIB_SYNCED, Reas
 use crate::health::{State, Verdict, VipVerdict, Word};
 use crate::intent::switch::SwitchObject;
 
+#[cfg(test)]
+mod tests;
+
 /// Conditions of an earlier life stand for this long after a start, or until the first verdict.
 pub const GRACE: Duration = Duration::from_secs(60);
 /// If they are younger than this.

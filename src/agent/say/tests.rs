@@ -1,0 +1,170 @@
+use super::*;
+use crate::health::condition::InputProblem;
+use crate::intent::snapshot::objects::Meta;
+use crate::intent::switch::SwitchSpec;
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::NodeCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_000_000 + seconds)
+}
+
+/// A pass in which all is well but what a test changes.
+struct Pass {
+    desired: Desired,
+    change: ChangeStatus,
+    judgement: Judgement,
+    generation: i64,
+    policy: ApplyPolicy,
+}
+
+fn pass() -> Pass {
+    let desired = Desired { revision: Some("r1".into()), wanted: "r1".into(), ..Desired::default() };
+    Pass {
+        desired,
+        change: ChangeStatus::Applied,
+        judgement: Judgement::default(),
+        generation: 1,
+        policy: ApplyPolicy::Enforce,
+    }
+}
+
+impl Pass {
+    fn refused(mut self) -> Self {
+        self.desired.problem = Some(InputProblem {
+            status: Status::False,
+            reason: Reason::RenderFailed,
+            message: "frr.conf.tera:1:1: no".into(),
+        });
+        self
+    }
+    fn with(mut self, change: ChangeStatus) -> Self {
+        self.change = change;
+        self
+    }
+    fn of(mut self, generation: i64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    fn said(&self, speaker: &mut Speaker, now: Timestamp) -> (NodeReport, Value) {
+        let verdict = verdict("leaf1", now, &self.desired, Some(Ok(&self.judgement)), "default");
+        let metadata = Meta { generation: Some(self.generation), ..Meta::default() };
+        let switch = SwitchObject { metadata, spec: SwitchSpec::default() };
+        let outcome = Outcome {
+            now,
+            desired: &self.desired,
+            change: &self.change,
+            plan: &Plan::default(),
+            policy: self.policy,
+            judged: Some(Ok(&self.judgement)),
+            switch: Some(&switch),
+            verdict: &verdict,
+        };
+        (speaker.node(&outcome), speaker.switch(&outcome).unwrap())
+    }
+}
+
+fn word(status: &Value, kind: &str) -> String {
+    let all = status["conditions"].as_array().unwrap();
+    let found = all.iter().find(|condition| condition["type"] == kind).unwrap();
+    format!("{}/{}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+}
+
+#[test]
+fn ready_speaks_of_its_generation_only_and_stays() {
+    let mut speaker = Speaker::default();
+    let (_, status) = pass().said(&mut speaker, at(0));
+    assert_eq!(
+        (word(&status, "Ready"), word(&status, "Stalled")),
+        ("True/Applied".into(), "False/Applied".into())
+    );
+    let lost = ChangeStatus::Unreachable("bgpd does not answer".into());
+    let (_, status) = pass().with(lost.clone()).said(&mut speaker, at(1));
+    assert_eq!(word(&status, "Ready"), "True/Applied", "a later fault is not this commit's");
+    assert_eq!(word(&status, "Applied"), "Unknown/DaemonUnreachable");
+    let (_, status) = pass().of(2).refused().said(&mut speaker, at(2));
+    assert_eq!(
+        [word(&status, "Ready"), word(&status, "Stalled"), word(&status, "Reconciling")],
+        ["False/RenderFailed", "True/RenderFailed", "False/RenderFailed"]
+    );
+    let (_, status) = pass().of(3).with(ChangeStatus::InProgress).said(&mut speaker, at(3));
+    assert_eq!(
+        [word(&status, "Ready"), word(&status, "Reconciling")],
+        ["False/InProgress", "True/InProgress"]
+    );
+    let (_, status) = pass().of(3).with(lost).said(&mut speaker, at(4));
+    assert_eq!(
+        [word(&status, "Ready"), word(&status, "Reconciling")],
+        ["False/DaemonUnreachable", "True/DaemonUnreachable"]
+    );
+    let (_, status) = pass().of(3).said(&mut speaker, at(5));
+    assert_eq!(word(&status, "Ready"), "True/Applied");
+}
+
+#[test]
+fn work_under_way_is_no_fault_of_the_node() {
+    let mut speaker = Speaker::default();
+    pass().said(&mut speaker, at(0));
+    let (node, _) = pass().of(2).with(ChangeStatus::InProgress).said(&mut speaker, at(1));
+    assert_eq!(node.conditions[CONFIG_APPLIED].condition.status, Status::True);
+    assert_eq!(node.health, "ok");
+}
+
+#[test]
+fn the_label_worsens_at_once_and_improves_after_a_minute() {
+    let mut speaker = Speaker::default();
+    let health = |speaker: &mut Speaker, pass: Pass, seconds| pass.said(speaker, at(seconds)).0.health;
+    assert_eq!(health(&mut speaker, pass(), 0), "ok");
+    assert_eq!(health(&mut speaker, pass().refused(), 1), "degraded");
+    assert_eq!(health(&mut speaker, pass(), 2), "degraded");
+    assert_eq!(speaker.improves_in(at(12)), Some(Duration::from_secs(50)));
+    assert_eq!(health(&mut speaker, pass().refused(), 50), "degraded");
+    assert_eq!(health(&mut speaker, pass(), 61), "degraded", "the minute began again");
+    assert_eq!(health(&mut speaker, pass(), 121), "ok");
+}
+
+#[test]
+fn the_time_of_a_transition_moves_only_when_the_status_does() {
+    let mut speaker = Speaker::default();
+    pass().said(&mut speaker, at(0));
+    let (node, _) = pass().said(&mut speaker, at(9));
+    assert_eq!(node.conditions[FIB_SYNCED].since, at(0));
+    let (node, _) = pass().refused().said(&mut speaker, at(10));
+    assert_eq!((node.conditions[CONFIG_APPLIED].since, node.conditions[FIB_SYNCED].since), (at(10), at(0)));
+}
+
+#[test]
+fn words_of_an_earlier_life_stand_if_they_are_young() {
+    for (age, stands) in [(599, true), (600, false)] {
+        let conditions = [CONFIG_APPLIED, FIB_SYNCED].map(|kind| {
+            let condition = NodeCondition {
+                type_: kind.to_owned(),
+                status: "True".to_owned(),
+                reason: Some("InSync".to_owned()),
+                message: None,
+                last_heartbeat_time: Some(Time(at(0))),
+                last_transition_time: Some(Time(at(-500))),
+            };
+            (kind.to_owned(), condition)
+        });
+        let node = OwnNode { uid: "u".into(), conditions: conditions.into(), health: Some("ok".into()) };
+        let mut speaker = Speaker::default();
+        speaker.adopt(&node, at(age));
+        assert_eq!(speaker.stands(), stands, "{age} s");
+        if stands {
+            let (report, _) = pass().said(&mut speaker, at(age));
+            assert_eq!(report.conditions[FIB_SYNCED].since, at(-500), "the transition is as old as it is");
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_may_not_be_applied_is_all_there_is_to_do() {
+    let mut speaker = Speaker::default();
+    let planned = Pass { policy: ApplyPolicy::PlanOnly, ..pass().with(ChangeStatus::Planned) };
+    let (node, status) = planned.said(&mut speaker, at(0));
+    assert_eq!(word(&status, "Ready"), "True/PlanOnly");
+    assert_eq!(node.conditions[CONFIG_APPLIED].condition.status, Status::False);
+}
