@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, NodeCondition};
@@ -27,6 +26,9 @@ use crate::intent::switch::SwitchObject;
 pub mod client;
 mod kinds;
 pub mod report;
+mod reread;
+
+pub use reread::Rereader;
 
 use kinds::{NodeObject, ServiceObject, SliceObject, SwitchName, SwitchResource};
 
@@ -491,40 +493,4 @@ fn texts(stores: &Stores, switch: &SwitchObject, issues: &mut Vec<Issue>) -> Opt
         }
     }
     Some(Texts::Bundle(bundle))
-}
-
-/// Asks the API server again for one Service and its slices.
-#[derive(Clone)]
-pub struct Rereader {
-    client: Client,
-    stores: Arc<Mutex<Stores>>,
-}
-
-impl Rereader {
-    /// True if the API server's word on a Service is what the watches say; an error if it gave none in time.
-    pub async fn is_current(&self, name: &ObjectName, deadline: Duration) -> Result<bool, String> {
-        let services: Api<ServiceObject> = Api::namespaced(self.client.clone(), &name.namespace);
-        let slices: Api<SliceObject> = Api::namespaced(self.client.clone(), &name.namespace);
-        let selector =
-            kube::api::ListParams::default().labels(&format!("kubernetes.io/service-name={}", name.name));
-        let both = async { tokio::try_join!(services.get_opt(&name.name), slices.list(&selector)) };
-        let (fresh_service, fresh_slices) = match tokio::time::timeout(deadline, both).await {
-            Ok(Ok(both)) => both,
-            Ok(Err(error)) => return Err(chain(&error)),
-            Err(_) => return Err(format!("no answer within {} s", deadline.as_secs())),
-        };
-        let stores = locked(&self.stores);
-        let known = stores.services.as_ref().and_then(|services| services.get(name));
-        let slices_of = |slices: &mut dyn Iterator<Item = Arc<SliceFacts>>| {
-            let (mut nodes, mut any) = (BTreeSet::new(), false);
-            for slice in slices.filter(|slice| slice.service == *name) {
-                nodes.extend(slice.nodes.iter().cloned());
-                any |= slice.any;
-            }
-            (nodes, any)
-        };
-        let fresh = slices_of(&mut fresh_slices.items.iter().filter_map(slice));
-        let cached = slices_of(&mut stores.slices.iter().flat_map(BTreeMap::values).cloned());
-        Ok(fresh_service.as_ref().and_then(service).as_ref() == known && fresh == cached)
-    }
 }
