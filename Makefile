@@ -55,16 +55,15 @@ lint: ## formatting, clippy, shellcheck, licences
 
 .PHONY: image
 image: ## container image with the static binary, built offline; IMAGE=NAME
-	@command -v buildah >/dev/null || command -v docker >/dev/null || { \
-		echo 'image: neither buildah nor docker is installed (Debian: apt install buildah)' >&2; exit 1; }
+	@command -v buildah >/dev/null || docker info >/dev/null 2>&1 || { \
+		echo 'image: needs buildah (Debian: apt install buildah), or docker with a daemon that answers' >&2; exit 1; }
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(STATIC) --bin switchlet
 	@ldd $(TARGET_DIR)/$(STATIC)/release/switchlet 2>&1 | grep -qE 'statically linked|not a dynamic' || { \
 		echo 'image: the binary is not static' >&2; exit 1; }
 	@rm -rf $(TARGET_DIR)/image && mkdir -p $(TARGET_DIR)/image
 	@cp Dockerfile .dockerignore $(TARGET_DIR)/$(STATIC)/release/switchlet $(TARGET_DIR)/image/
 	@if command -v buildah >/dev/null; then buildah build --pull=never -t $(IMAGE) $(TARGET_DIR)/image; \
-	else docker info >/dev/null 2>&1 || { echo 'image: docker is installed, but its daemon does not answer' >&2; exit 1; }; \
-		docker build --network none -t $(IMAGE) $(TARGET_DIR)/image; fi
+	else docker build --network none -t $(IMAGE) $(TARGET_DIR)/image; fi
 
 ##@ Lab
 
