@@ -40,8 +40,8 @@ test: deps kube ## all tests; ARGS='--test NAME' for some
 	$(AS_ROOT) cargo test --locked --no-fail-fast $(ARGS)
 
 .PHONY: bench
-bench: deps kube ## all benchmarks; ARGS='--bench NAME' for one
-	$(AS_ROOT) cargo bench --locked $(ARGS)
+bench: deps kube static ## all benchmarks, with the static release; ARGS='--bench NAME' for one
+	$(AS_ROOT) SWITCHLET_BINARY=$(abspath $(TARGET_DIR))/$(STATIC)/release/switchlet cargo bench --locked $(ARGS)
 
 .PHONY: lint
 lint: ## formatting, clippy, shellcheck, licences
@@ -57,13 +57,17 @@ lint: ## formatting, clippy, shellcheck, licences
 image: ## container image with the static binary, built offline; IMAGE=NAME
 	@command -v buildah >/dev/null || docker info >/dev/null 2>&1 || { \
 		echo 'image: needs buildah (Debian: apt install buildah), or docker with a daemon that answers' >&2; exit 1; }
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(STATIC) --bin switchlet
-	@ldd $(TARGET_DIR)/$(STATIC)/release/switchlet 2>&1 | grep -qE 'statically linked|not a dynamic' || { \
-		echo 'image: the binary is not static' >&2; exit 1; }
+	@$(MAKE) --no-print-directory static
 	@rm -rf $(TARGET_DIR)/image && mkdir -p $(TARGET_DIR)/image
 	@cp Dockerfile .dockerignore $(TARGET_DIR)/$(STATIC)/release/switchlet $(TARGET_DIR)/image/
 	@if command -v buildah >/dev/null; then buildah build --pull=never -t $(IMAGE) $(TARGET_DIR)/image; \
 	else docker build --network none -t $(IMAGE) $(TARGET_DIR)/image; fi
+
+.PHONY: static
+static: ## the static release binary, as it is shipped
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(STATIC) --bin switchlet
+	@ldd $(TARGET_DIR)/$(STATIC)/release/switchlet 2>&1 | grep -qE 'statically linked|not a dynamic' || { \
+		echo 'static: the binary is not static' >&2; exit 1; }
 
 ##@ Lab
 

@@ -403,7 +403,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.counters.programmed(since.elapsed());
         }
         let gathered = self.gathered.as_ref();
-        let first_words = judged.is_some() || self.began.elapsed() >= say::GRACE;
+        let grace = self.began.elapsed() < say::GRACE;
+        let first_words = judged.is_some() || self.desired.problem.is_some() || !grace;
         let mut to_say =
             ToSay { observed: gathered.and_then(|gathered| gathered.node.clone()), ..ToSay::default() };
         // Words of an earlier life stand until there is something better to say.
@@ -416,6 +417,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 plan: self.machine.plan(),
                 policy: self.policy,
                 judged,
+                grace,
                 switch,
                 verdict: &verdict,
             };

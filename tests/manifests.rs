@@ -11,6 +11,7 @@ fn a_real_api_server_takes_the_manifests_and_the_overlays() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/manifests.sh");
     let output = Command::new(script)
         .env("LAB", format!("m{:05x}", std::process::id() & 0xF_FFFF))
+        .env("BINARY", env!("CARGO_BIN_EXE_switchlet"))
         .stdin(Stdio::null())
         .output()
         .expect("the script");

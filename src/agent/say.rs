@@ -45,6 +45,8 @@ pub struct Outcome<'a> {
     pub policy: ApplyPolicy,
     /// What the look found; `None` if nothing can be judged yet.
     pub judged: Option<Result<&'a Judgement, &'a str>>,
+    /// Words of an earlier life may still stand.
+    pub grace: bool,
     /// Our Switch.
     pub switch: Option<&'a SwitchObject>,
     /// The verdict.
@@ -120,11 +122,10 @@ impl Speaker {
         let before = self.conditions.get(FIB_SYNCED).map(|stamped| stamped.condition.clone());
         let synced = match outcome.judged {
             Some(judged) => condition::fib_synced(judged, before.as_ref()),
-            None => Condition::new(
-                Status::Unknown,
-                Reason::Starting,
-                "nothing can be judged yet: no settings in force",
-            ),
+            None => before.filter(|_| outcome.grace).unwrap_or_else(|| {
+                let message = "nothing can be judged yet: no settings in force";
+                Condition::new(Status::Unknown, Reason::Starting, message)
+            }),
         };
         self.stamp(FIB_SYNCED, synced, outcome.now);
         let wanted = condition::label(self.conditions.values().map(|stamped| &stamped.condition));

@@ -175,16 +175,17 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             say(Status::False, reason, refusal.to_string())
         }
         ChangeStatus::ReadBackDiffers { lines, complaints } => {
+            // First what the NOS said: it is the cause, and the list of lines may be long.
             let said = if complaints.is_empty() {
                 String::new()
             } else {
-                format!("; the NOS said: {}", complaints.join("; "))
+                format!(" (the NOS said: {})", complaints.join("; "))
             };
             say(
                 Status::False,
                 Reason::ReadBackDiffers,
                 format!(
-                    "revision {wanted} was undone, because these lines did not read back: {}{said}",
+                    "revision {wanted} was undone{said}, because these lines did not read back: {}",
                     lines.join(", ")
                 ),
             )

@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The binary under test.
-pub const SWITCHLET: &str = env!("CARGO_BIN_EXE_switchlet");
+/// The binary under test; `SWITCHLET_BINARY` puts another one in its place, such as the static release.
+pub fn binary() -> String {
+    std::env::var("SWITCHLET_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_switchlet").to_owned())
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -176,7 +178,7 @@ impl Lab {
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let state = self.scratch(&format!("agent-{leaf}"));
         let child = Command::new("ip")
-            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], SWITCHLET, "agent"])
+            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], &binary(), "agent"])
             .args(["--node", leaf, "--frr-instance", &self.env[&format!("FRR_{}", leaf.to_uppercase())]])
             .args(args)
             .env("SWITCHLET_STATE_DIR", state)
@@ -193,7 +195,7 @@ impl Lab {
     /// A one-shot command in a leaf's namespace.
     pub fn switchlet(&self, leaf: &str, args: &[&str]) -> Output {
         Command::new("ip")
-            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], SWITCHLET])
+            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], &binary()])
             .args(args)
             .env_remove("KUBECONFIG")
             .output()

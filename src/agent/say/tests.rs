@@ -59,6 +59,7 @@ impl Pass {
             plan: &Plan::default(),
             policy: self.policy,
             judged: Some(Ok(&self.judgement)),
+            grace: false,
             switch: Some(&switch),
             verdict: &verdict,
         };

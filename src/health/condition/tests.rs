@@ -172,7 +172,7 @@ fn every_status_of_a_change_has_its_words() {
             ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints: vec!["% Unknown".into()] },
             Status::False,
             Reason::ReadBackDiffers,
-            "+ a, - b; the NOS said: % Unknown",
+            "(the NOS said: % Unknown), because these lines did not read back: + a, - b",
         ),
         (
             ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints: vec![] },
