@@ -276,6 +276,13 @@ fn addresses_of_this_host() {
     in_namespace(|| {
         ip("addr add 203.0.113.10/32 dev lo");
         ip("-6 addr add fd99::10/128 dev lo");
+        // The kernel makes the IPv6 address's route a moment later, in a work queue.
+        for _ in 0..100 {
+            if ip("-6 route show table local").contains("fd99::10") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         for rules in [false, true] {
             if rules {
                 // The first rule parts tables local and main, which were one trie until then.
