@@ -64,6 +64,13 @@ fn condition_is(lab: &Lab, node: &str, kind: &str, status: &str, reason: &str) {
     });
 }
 
+fn verdict_is(lab: &Lab, what: &str, limit: Duration, check: impl Fn(&Value) -> bool) {
+    wait_for(what, limit, || {
+        let verdict = lab.verdict("leaf1");
+        if check(&verdict) { Ok(()) } else { Err(verdict.to_string()) }
+    });
+}
+
 fn kernel_is(lab: &Lab, leaf: &str, prefix: &str, hops: &[&str]) {
     wait_for(&format!("{prefix} on {leaf} is {hops:?}"), SOON, || {
         let seen = lab.kernel(leaf, prefix).unwrap_or_default();
@@ -152,30 +159,18 @@ fn a_configmap_reaches_the_switch_and_the_node_says_whether_the_fib_obeys() {
     // An endpoint moves, in both orders, and nobody is alarmed.
     let since = lab.condition("leaf1", "FIBSynced").unwrap()["lastTransitionTime"].clone();
     endpoints(&lab, &[1, 2]);
-    wait_for("converging, cluster first", SOON, || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["vips"][0]["state"] == "converging" { Ok(()) } else { Err(verdict.to_string()) }
+    verdict_is(&lab, "converging, cluster first", SOON, |verdict| {
+        verdict["vips"][0]["state"] == "converging"
     });
     announce(&lab, vip, &[1, 2]);
     kernel_is(&lab, "leaf1", vip, &["192.168.1.11", "192.168.1.13"]);
-    wait_for("equal again", SOON, || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["verdict"] == "ok" { Ok(()) } else { Err(verdict.to_string()) }
-    });
+    verdict_is(&lab, "equal again", SOON, |verdict| verdict["verdict"] == "ok");
     announce(&lab, vip, &[1, 2, 3]);
-    wait_for("converging, FIB first", SOON, || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["vips"][0]["differences"][0]["rung"] == "UnexpectedNextHop" {
-            Ok(())
-        } else {
-            Err(verdict.to_string())
-        }
+    verdict_is(&lab, "converging, FIB first", SOON, |verdict| {
+        verdict["vips"][0]["differences"][0]["rung"] == "UnexpectedNextHop"
     });
     endpoints(&lab, &[1, 2, 3]);
-    wait_for("equal again", SOON, || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["verdict"] == "ok" { Ok(()) } else { Err(verdict.to_string()) }
-    });
+    verdict_is(&lab, "equal again", SOON, |verdict| verdict["verdict"] == "ok");
     let now = lab.condition("leaf1", "FIBSynced").unwrap();
     assert_eq!((now["status"].as_str(), &now["lastTransitionTime"]), (Some("True"), &since), "a false alarm");
 
@@ -278,10 +273,7 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung() {
     announce(&lab, vip, &[1, 2]);
     kernel_is(&lab, "leaf1", vip, &["192.168.1.11", "192.168.1.13"]);
     let rung = |expected: &str| {
-        wait_for(&format!("rung {expected}"), SOON, || {
-            let verdict = lab.verdict("leaf1");
-            if verdict["vips"][0]["rung"] == expected { Ok(()) } else { Err(verdict.to_string()) }
-        });
+        verdict_is(&lab, &format!("rung {expected}"), SOON, |verdict| verdict["vips"][0]["rung"] == expected);
     };
     rung("PrefixNotReceived");
     assert_eq!(lab.verdict("leaf1")["vips"][0]["differences"][0]["node"], "worker-3");
@@ -295,17 +287,11 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung() {
     // The switch's own lack of a neighbour, made behind the agent's back; it is put back at the next look for drift.
     endpoints(&lab, &[]);
     announce(&lab, vip, &[]);
-    wait_for("absent by intent", SOON, || {
-        let verdict = lab.verdict("leaf1");
+    verdict_is(&lab, "absent by intent", SOON, |verdict| {
         let vip = &verdict["vips"][0];
-        if vip["state"] == "ok"
+        vip["state"] == "ok"
             && vip["rung"] == "NoEndpoints"
             && lab.kernel("leaf1", "203.0.113.10/32").is_none()
-        {
-            Ok(())
-        } else {
-            Err(verdict.to_string())
-        }
     });
     // A route of any protocol inside a pool that nobody expects.
     lab.lab(&["in", "leaf1", "ip", "route", "add", "203.0.113.99/32", "via", "192.168.1.11"]);
@@ -319,12 +305,11 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung() {
     condition_is(&lab, "leaf1", "FIBSynced", "True", "InSync");
     // The VIP on the switch's own loopback forwards nothing.
     lab.lab(&["in", "leaf1", "ip", "addr", "add", "203.0.113.10/32", "dev", "lo"]);
-    wait_for("WrongRouteKind", SOON, || {
-        let verdict = lab.verdict("leaf1");
+    verdict_is(&lab, "WrongRouteKind", SOON, |verdict| {
         let vip = &verdict["vips"][0];
         let named =
             vip["unexpected"][0] == "local" && vip["rung"] == "WrongRouteKind" && vip["state"] == "diverged";
-        if named { Ok(()) } else { Err(verdict.to_string()) }
+        named
     });
 }
 
@@ -391,9 +376,8 @@ fn nothing_ends_because_the_api_server_does() {
         "via",
         "192.168.1.11",
     ]);
-    wait_for("a verdict without API server", SOON, || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["vips"][0]["state"] == "diverged" { Ok(()) } else { Err(verdict.to_string()) }
+    verdict_is(&lab, "a verdict without API server", SOON, |verdict| {
+        verdict["vips"][0]["state"] == "diverged"
     });
     assert!(agent.is_running());
     lab.lab(&["api", "start"]);
@@ -405,14 +389,8 @@ fn nothing_ends_because_the_api_server_does() {
     lab.lab(&["in", "leaf1", "ip", "route", "del", vip, "proto", "bgp", "metric", "20"]);
     endpoints(&lab, &[1]);
     announce(&lab, vip, &[1]);
-    wait_for("the watches live again", Duration::from_secs(60), || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["verdict"] == "ok" && verdict["vips"][0]["expected"] == serde_json::json!(["192.168.1.11"])
-        {
-            Ok(())
-        } else {
-            Err(verdict.to_string())
-        }
+    verdict_is(&lab, "the watches live again", Duration::from_secs(60), |verdict| {
+        verdict["verdict"] == "ok" && verdict["vips"][0]["expected"] == serde_json::json!(["192.168.1.11"])
     });
     assert!(agent.is_running());
 }
@@ -438,13 +416,8 @@ fn a_dead_connection_is_noticed_within_a_minute() {
     lab.lab(&["in", "leaf1", "nft", "-f", rules.to_str().unwrap()]);
     service(&lab, "203.0.113.10", &[1, 2, 3]);
     let began = std::time::Instant::now();
-    wait_for("the Service is seen over new connections", Duration::from_secs(75), || {
-        let verdict = lab.verdict("leaf1");
-        if verdict["vips"][0]["expected"].as_array().is_some_and(|hops| hops.len() == 3) {
-            Ok(())
-        } else {
-            Err(verdict.to_string())
-        }
+    verdict_is(&lab, "the Service is seen over new connections", Duration::from_secs(75), |verdict| {
+        verdict["vips"][0]["expected"].as_array().is_some_and(|hops| hops.len() == 3)
     });
     assert!(began.elapsed() > Duration::from_secs(5), "the connections were not dead");
 }

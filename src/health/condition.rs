@@ -175,18 +175,17 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             say(Status::False, reason, refusal.to_string())
         }
         ChangeStatus::ReadBackDiffers { lines, complaints } => {
-            // First what the NOS said: it is the cause, and the list of lines may be long.
             let said = if complaints.is_empty() {
                 String::new()
             } else {
-                format!(" (the NOS said: {})", complaints.join("; "))
+                format!("; the NOS said: {}", brief(complaints, "; "))
             };
             say(
                 Status::False,
                 Reason::ReadBackDiffers,
                 format!(
-                    "revision {wanted} was undone{said}, because these lines did not read back: {}",
-                    lines.join(", ")
+                    "revision {wanted} was undone, because these lines did not read back: {}{said}",
+                    brief(lines, ", ")
                 ),
             )
         }
@@ -195,7 +194,7 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             Reason::RollbackFailed,
             format!(
                 "revision {wanted} failed and could not be undone; still different: {}",
-                lines.join(", ")
+                brief(lines, ", ")
             ),
         ),
         ChangeStatus::Unreachable(why) => say(Status::Unknown, Reason::DaemonUnreachable, why.clone()),
@@ -205,6 +204,22 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             format!("revision {wanted} runs, but a reboot would lose it: {why}"),
         ),
     }
+}
+
+/// The first items that fit into a part of a message, and how many more there are: two lists must find room beside each
+/// other.
+fn brief(items: &[String], separator: &str) -> String {
+    let mut text = String::new();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 && text.chars().count() + item.chars().count() > LONGEST * 2 / 5 {
+            return format!("{text} and {} more", items.len() - index);
+        }
+        if index > 0 {
+            text.push_str(separator);
+        }
+        text.extend(item.chars().take(LONGEST * 2 / 5));
+    }
+    text
 }
 
 /// `FIBSynced` from a judgement; `None` keeps what was said before.

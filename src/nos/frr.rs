@@ -4,7 +4,7 @@
 //! So every daemon is asked for an answer first, vtysh has a deadline, and its exit code is only a complaint.
 #![expect(clippy::disallowed_methods, reason = "shell: processes and files")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -163,13 +163,12 @@ impl FrrDriver {
             Ok(output) => output.map_err(failed("vtysh cannot be started"))?,
         };
         let said = self.conceal(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
-        let mut complaints: Vec<String> = said
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .map(str::to_owned)
-            .take(MOST_COMPLAINTS)
-            .collect();
+        let mut complaints: Vec<String> =
+            said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        // Every daemon that was given a line says the same about it.
+        let mut seen = BTreeSet::new();
+        complaints.retain(|line| seen.insert(line.clone()));
+        complaints.truncate(MOST_COMPLAINTS);
         if !output.status.success() && complaints.is_empty() {
             complaints.push(format!("vtysh: {}", output.status));
         }

@@ -172,7 +172,7 @@ fn every_status_of_a_change_has_its_words() {
             ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints: vec!["% Unknown".into()] },
             Status::False,
             Reason::ReadBackDiffers,
-            "(the NOS said: % Unknown), because these lines did not read back: + a, - b",
+            "+ a, - b; the NOS said: % Unknown",
         ),
         (
             ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints: vec![] },
@@ -214,4 +214,13 @@ fn a_problem_of_the_input_is_said_before_anything_about_the_change() {
     };
     let said = config_applied(Err(&problem), &ChangeStatus::Applied);
     assert_eq!(said, Condition::new(Status::False, Reason::SettingsInvalid, "switch.yaml:1:1: x"));
+}
+
+#[test]
+fn what_did_not_read_back_is_named_however_much_the_nos_has_to_say() {
+    let lines = vec!["+ ip prefix-list SWITCHLET-A seq 5 permit 10.0.0.0/8 ge 7".to_owned()];
+    let complaints = (0..40).map(|number| format!("{number}: {}", "very much ".repeat(9))).collect();
+    let said = config_applied(Ok("r1"), &ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints });
+    assert!(said.message.contains(&lines[0]) && said.message.contains("0: very much"), "{}", said.message);
+    assert!(said.message.ends_with("more") && said.message.chars().count() <= 1024, "{}", said.message);
 }
