@@ -184,8 +184,14 @@ impl Judge {
         for (kind, name, hop) in compared.differences() {
             let behind = hop.as_ref().and_then(|hop| compared.expected.get(hop));
             let peer = behind.and_then(|behind| behind.peer.as_ref());
-            let (rung, fault) =
+            let explained =
                 ladder::explain(kind, hop.as_ref(), peer, compared.wrong_kind.is_some(), &control);
+            // A remote switch need not be a neighbour of ours: its path comes from somewhere, or it does not come.
+            let remote = hop.as_ref().is_some_and(|hop| !about.node_of.contains_key(peer.unwrap_or(hop)));
+            let (rung, fault) = match explained {
+                (Rung::PeerNotConfigured, _) if remote => (Rung::PrefixNotReceived, Fault::AnnouncerMissing),
+                explained => explained,
+            };
             let node = behind
                 .and_then(|behind| behind.nodes.first().cloned())
                 .or_else(|| hop.as_ref().and_then(|hop| about.node_of.get(hop).cloned()));

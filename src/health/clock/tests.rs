@@ -35,6 +35,10 @@ struct Scene {
     /// Does the API answer with yes, at once?
     api: bool,
     convergence: Duration,
+    /// The second hop's session; without it the NOS has no such neighbour.
+    second_session: bool,
+    /// The nodes that peer here; a hop of nobody is a remote switch's.
+    node_of: BTreeMap<NextHop, String>,
 }
 
 fn web() -> ObjectName {
@@ -51,6 +55,8 @@ impl Scene {
             fresh: BTreeMap::new(),
             api: true,
             convergence: Duration::from_secs(20),
+            second_session: true,
+            node_of: BTreeMap::new(),
         }
     }
 
@@ -102,7 +108,10 @@ impl Scene {
             };
             (peer.to_owned(), session)
         };
-        let sessions = BTreeMap::from([session(W1), session(W2)]);
+        let mut sessions = BTreeMap::from([session(W1), session(W2)]);
+        if !self.second_session {
+            sessions.remove(W2);
+        }
         let path = |peer: &str| Path {
             peer: peer.to_owned(),
             next_hop: Some(hop(peer)),
@@ -126,7 +135,7 @@ impl Scene {
                 network_instance: "default",
                 sessions: asked.then_some(&sessions),
                 evidence: &evidence,
-                node_of: &BTreeMap::new(),
+                node_of: &self.node_of,
                 fresh: &self.fresh,
             },
         )
@@ -529,5 +538,18 @@ proptest! {
         }
         let still = scene.look().standing;
         prop_assert!(still.iter().all(|standing| standing.flapping), "{:?}", still);
+    }
+}
+
+#[test]
+fn a_remote_switch_need_not_be_a_neighbour() {
+    for (node, rung, fault) in [
+        (Some("w2"), Rung::PeerNotConfigured, Fault::Policy),
+        (None, Rung::PrefixNotReceived, Fault::AnnouncerMissing),
+    ] {
+        let mut scene = Scene { second_session: false, ..Scene::new(Bgp::LacksSecond, &[W1]) };
+        scene.node_of.extend(node.map(|node| (W2.parse().unwrap(), node.to_owned())));
+        let difference = scene.look().vips[0].differences[0].clone();
+        assert_eq!((difference.rung, difference.fault), (rung, fault), "{node:?}");
     }
 }
