@@ -105,7 +105,7 @@ impl StateFolder {
         let path = self.0.join(name);
         let written = serde_json::to_vec(value)
             .map_err(std::io::Error::other)
-            .and_then(|bytes| files::replace(&path, &bytes));
+            .and_then(|bytes| files::replace_private(&path, &bytes));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "not written");
         }

@@ -96,15 +96,24 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Replaces a file in one step that survives a crash: written beside it, synced, renamed, the folder synced. Owner and
-/// mode stay as they were; a new file gets those of its folder, without access for others.
+/// mode stay as they were; a new file gets its folder's owner, and no access for others.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, 0o640)
+}
+
+/// As [`replace`], but only the owner may read a new file: for what we keep for ourselves.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, 0o600)
+}
+
+fn replace_with(path: &Path, bytes: &[u8], mode_of_new: u32) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().and_then(OsStr::to_str).ok_or(io::ErrorKind::InvalidInput)?;
     let (owner, group, mode) = match fs::metadata(path) {
         Ok(old) => (old.uid(), old.gid(), old.mode() & 0o7777),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = fs::metadata(folder)?;
-            (folder.uid(), folder.gid(), 0o640)
+            (folder.uid(), folder.gid(), mode_of_new)
         }
         Err(error) => return Err(error),
     };

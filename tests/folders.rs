@@ -389,3 +389,41 @@ fn running_that_somebody_changed_is_put_back() {
     );
     assert!(switch.lab.endpoint("leaf1", "/metrics").contains("switchlet_config_drifts_total 1"));
 }
+
+/// The password reaches FRR, and nothing else: no log, no plan, no render, no state; and no link leads out of the folder.
+#[test]
+fn a_password_is_a_placeholder_everywhere_but_in_frr() {
+    let Some(mut switch) = Switch::up() else { return };
+    let secrets = switch.lab.scratch("secrets");
+    fs::create_dir(&secrets).unwrap();
+    fs::write(secrets.join("speakers"), "s3cr3t-of-the-speakers\n").unwrap();
+    let settings = SETTINGS.replace("  peerAsn: external", "  peerAsn: external\n  passwordFile: speakers");
+    switch.bundle.publish(&[("switch.yaml", &settings)]);
+    let secrets_dir = secrets.to_str().unwrap();
+    let mut inputs = switch.inputs();
+    inputs.extend(["--secrets-dir".to_owned(), secrets_dir.to_owned()]);
+    let mut said = String::new();
+    for command in ["render", "plan"] {
+        let (_, out, error) = switch.once(command, &["--secrets-dir", secrets_dir]);
+        assert!(out.contains("password <secret:peering.passwordFile>"), "{out}{error}");
+        said += &(out + &error);
+    }
+    let agent = switch.lab.agent_with("leaf1", &inputs.iter().map(String::as_str).collect::<Vec<_>>());
+    Switch::log_has(&agent, "configuration applied, read back and saved");
+    let line = "neighbor SWITCHLET-SPEAKERS password s3cr3t-of-the-speakers";
+    switch.runs(line, true);
+    assert!(fs::read_to_string(switch.lab.frr_conf("leaf1")).unwrap().contains(line), "it survives a reboot");
+    let state = switch.lab.scratch("agent-leaf1/confirmed.json");
+    assert_eq!(fs::metadata(&state).unwrap().mode() & 0o7777, 0o600);
+    said += &(fs::read_to_string(state).unwrap() + &switch.lab.endpoint("leaf1", "/v1/verdict"));
+    said += &switch.lab.endpoint("leaf1", "/metrics");
+    fs::remove_file(secrets.join("speakers")).unwrap();
+    symlink("/etc/passwd", secrets.join("speakers")).unwrap();
+    switch.bundle.publish(&[("switch.yaml", &settings.replace("3s", "4s"))]);
+    Switch::log_has(
+        &agent,
+        "peering.passwordFile: \"speakers\" cannot be used: leads out of the secrets folder",
+    );
+    switch.runs(line, true);
+    assert!(!(said + &agent.log()).contains("s3cr3t"), "the secret is out");
+}

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 
@@ -17,7 +18,11 @@ pub fn read(folder: &Path, name: &str) -> io::Result<String> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = File::from(openat2(&folder, name, how)?);
+    let file = File::from(openat2(&folder, name, how).map_err(|errno| match errno {
+        // What openat2(2) says of a path that leaves the folder.
+        Errno::EXDEV => io::Error::new(io::ErrorKind::PermissionDenied, "leads out of the secrets folder"),
+        other => io::Error::from(other),
+    })?);
     let invalid = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
     if !file.metadata()?.is_file() {
         return Err(invalid("is not a file"));
