@@ -307,9 +307,7 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung() {
     lab.lab(&["in", "leaf1", "ip", "addr", "add", "203.0.113.10/32", "dev", "lo"]);
     verdict_is(&lab, "WrongRouteKind", SOON, |verdict| {
         let vip = &verdict["vips"][0];
-        let named =
-            vip["unexpected"][0] == "local" && vip["rung"] == "WrongRouteKind" && vip["state"] == "diverged";
-        named
+        vip["unexpected"][0] == "local" && vip["rung"] == "WrongRouteKind" && vip["state"] == "diverged"
     });
 }
 

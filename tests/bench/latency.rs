@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::format_push_string)]
 
 #[path = "../support/lab.rs"]
 mod lab;
