@@ -264,13 +264,6 @@ impl<D: Dialect> CommitMachine<D> {
         self.drifts
     }
 
-    /// Look at the running text at the next step, whatever the timer says.
-    pub fn look(&mut self) {
-        if matches!(self.state, State::Confirmed { .. } | State::Waiting { .. }) {
-            self.state = State::Reading;
-        }
-    }
-
     /// What to do next.
     pub fn step(&mut self, now: Instant) -> Step {
         match &self.state {

@@ -93,12 +93,12 @@ struct Stores {
     own: Option<OwnNode>,
     switches: Store<()>,
     switch: Store<SwitchObject>,
-    texts: BTreeMap<String, Store<Texts1>>,
+    texts: BTreeMap<String, Store<OneMap>>,
 }
 
 /// One ConfigMap.
 #[derive(Clone, PartialEq)]
-struct Texts1 {
+struct OneMap {
     texts: BTreeMap<String, String>,
     binary: Vec<String>,
 }
@@ -446,8 +446,8 @@ fn own_node(object: &NodeObject) -> OwnNode {
     }
 }
 
-fn config_map(map: &ConfigMap) -> Texts1 {
-    Texts1 {
+fn config_map(map: &ConfigMap) -> OneMap {
+    OneMap {
         texts: map.data.clone().unwrap_or_default(),
         binary: map.binary_data.iter().flat_map(|data| data.keys().cloned()).collect(),
     }

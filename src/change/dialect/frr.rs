@@ -133,11 +133,6 @@ pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
     (!plan.commands.is_empty()).then_some(plan)
 }
 
-/// Our lines of a text, for showing and comparing: one line each, with context.
-pub fn own_lines(text: &str) -> Vec<String> {
-    own(&telling(tree::flatten(text))).iter().map(show).collect()
-}
-
 fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerPlan> {
     let has: BTreeSet<&Path> = running.iter().collect();
     let want: BTreeSet<&Path> = wanted.iter().collect();
@@ -478,20 +473,4 @@ fn slot(path: &[String]) -> Option<String> {
         ["set", ..] if path[0].starts_with("route-map ") => first(2),
         _ => None,
     }
-}
-
-/// The neighbours of ours in a text, by the peer's address or interface.
-pub fn neighbors(text: &str) -> BTreeMap<String, Vec<String>> {
-    let paths = tree::flatten(text);
-    members(&paths)
-        .into_iter()
-        .map(|name| {
-            let lines = paths
-                .iter()
-                .filter(|path| neighbor(&path[path.len() - 1]) == Some(name.as_str()))
-                .map(show)
-                .collect();
-            (name, lines)
-        })
-        .collect()
 }
