@@ -256,6 +256,11 @@ fn bad_input_is_said_with_its_place_and_changes_nothing() {
         ("frr.conf.tera", "a {{ nothing }}".to_owned(), "frr.conf.tera:1:6: "),
         (
             "frr.conf.tera",
+            "{% if not vars.typo %}shutdown{% endif %}".to_owned(),
+            "frr.conf.tera:1:11: `vars.typo` is not defined",
+        ),
+        (
+            "frr.conf.tera",
             "router bgp {{ asn }}\n neighbor 10.0.0.9 shutdown\n".to_owned(),
             "`router bgp 65001 / neighbor 10.0.0.9 shutdown` is not ours",
         ),

@@ -19,6 +19,7 @@ use crate::intent::snapshot::Bundle;
 use crate::intent::yaml::Mistake;
 use crate::net::{Family, Prefix};
 
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -189,6 +190,7 @@ pub fn render(job: &Job) -> Result<Candidate, Mistake> {
     tera.autoescape_on(Vec::<&'static str>::new());
     tera.add_raw_templates(templates.iter().map(|(name, text)| (name.as_str(), text.as_str())))
         .map_err(|error| mistake("templates", &error))?;
+    names::check(templates.iter().map(|(name, text)| (name.as_str(), text.as_str())), &shape(context))?;
     let context = tera::Context::from_serialize(context).map_err(|error| mistake("context", &error))?;
     let mut texts = BTreeMap::new();
     for (owner, root) in roots {
@@ -201,6 +203,26 @@ pub fn render(job: &Job) -> Result<Candidate, Mistake> {
         texts.insert(owner.clone(), text);
     }
     Ok(Candidate { texts })
+}
+
+/// The context with an element in each list of ours that is empty now: what a template may name in it does not depend on
+/// whether a node is there.
+fn shape(context: &Value) -> Value {
+    let mut shape = context.clone();
+    let mut sample = |list: &[&str], element: Value| {
+        let list = list.iter().try_fold(&mut shape, |value, step| value.get_mut(*step));
+        if let Some(list) = list.and_then(Value::as_array_mut).filter(|list| list.is_empty()) {
+            list.push(element);
+        }
+    };
+    sample(&["neighbors"], json!({"node": "", "peer": "", "unnumbered": false}));
+    for family in ["v4", "v6"] {
+        sample(&["filter", family], json!({"seq": 10, "action": "permit", "prefix": "", "range": ""}));
+    }
+    for list in ["listenRanges", "pools", "protected"] {
+        sample(&[list], json!(""));
+    }
+    shape
 }
 
 fn plain(file: &str, problem: &str) -> Mistake {

@@ -128,7 +128,7 @@ fn unknown(what: &str, word: &str, known: &[&str]) -> String {
 }
 
 /// The candidate within two typing errors (a third of the word at most), the closest first.
-fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
         .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), *candidate))
