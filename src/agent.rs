@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::change::diff::{Candidate, Plan};
-use crate::change::{ApplyPolicy, CommitMachine, Dialect, Seen, Step, Want};
+use crate::change::consent::{Approver, Consent, History};
+use crate::change::diff::Plan;
+use crate::change::{ApplyPolicy, CommitMachine, Dialect, Memory, Seen, Step, Target, Want};
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
 use crate::files;
@@ -32,7 +34,7 @@ pub mod reporter;
 pub mod say;
 pub mod verify;
 
-use desired::{Deriver, Desired};
+use desired::{Deriver, Desired, Remembered};
 use inputs::{Gathered, Inputs};
 use reporter::ToSay;
 use say::{Outcome, Speaker};
@@ -86,9 +88,14 @@ impl StateFolder {
         Judge::resume(clocks)
     }
 
-    /// The candidate that was confirmed last.
-    pub fn confirmed(&self) -> Option<Candidate> {
-        self.read("confirmed.json")
+    /// What an earlier life confirmed, and what was in force lately.
+    pub fn confirmed(&self) -> Confirmed {
+        self.read("confirmed.json").unwrap_or_default()
+    }
+
+    /// The bundle in force and its neighbours.
+    pub fn remembered(&self) -> Remembered {
+        self.read("bundle.json").unwrap_or_default()
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
@@ -112,6 +119,17 @@ impl StateFolder {
     }
 }
 
+/// What is known about changes after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// The machine's memory.
+    pub memory: Memory,
+    /// What was in force lately.
+    pub history: History,
+    /// UID and generation of the Switch whose change is done.
+    pub ready: Option<(String, i64)>,
+}
+
 struct Agent<D, N, F, R> {
     parts: Parts<N, F, R>,
     machine: CommitMachine<D>,
@@ -122,7 +140,10 @@ struct Agent<D, N, F, R> {
     began: Instant,
     adopted: bool,
     clocks: Clocks,
-    saved: Option<Candidate>,
+    /// What is on disk.
+    saved: Confirmed,
+    remembered: Remembered,
+    history: History,
     machine_wakes: Option<Instant>,
     look_again: Instant,
     not_before: Instant,
@@ -143,20 +164,26 @@ where
     F: FibReader,
     R: RibReader,
 {
-    let confirmed = parts.state.confirmed();
+    let mut parts = parts;
+    let saved = parts.state.confirmed();
+    let remembered = parts.state.remembered();
+    let in_force = saved.memory.confirmed.as_ref().map(|target| target.bundle.as_str());
+    parts.deriver.resume(remembered.clone(), in_force);
     let now = Instant::now();
-    let machine = CommitMachine::new(dialect, seed, confirmed.clone());
+    let machine = CommitMachine::new(dialect, seed, saved.memory.clone());
     let mut agent = Agent {
         clocks: parts.verifier.judge().clocks(),
         parts,
         machine,
-        speaker: Speaker::default(),
+        speaker: Speaker::new(saved.ready.clone()),
         desired: Desired::default(),
         gathered: None,
         policy: ApplyPolicy::default(),
         began: now,
         adopted: false,
-        saved: confirmed,
+        history: saved.history.clone(),
+        saved,
+        remembered,
         machine_wakes: None,
         look_again: now,
         not_before: now,
@@ -193,9 +220,11 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// Waits for a reason to run a pass. What has been heard is kept in `self` until it led to one.
     async fn wait(&mut self) -> Woken {
         loop {
-            let Self { parts, machine_wakes, look_again, not_before, speaker, kernel_due, .. } = self;
+            let Self { parts, machine_wakes, look_again, not_before, speaker, kernel_due, desired, .. } =
+                self;
             let next_label = speaker.improves_in(Timestamp::now()).map(|wait| Instant::now() + wait);
-            let due = [*machine_wakes, next_label, Some(parts.verifier.next_dump())]
+            let departure = desired.next.map(|at| Instant::now() + until(at));
+            let due = [*machine_wakes, next_label, departure, Some(parts.verifier.next_dump())]
                 .into_iter()
                 .flatten()
                 .fold(*look_again, Instant::min);
@@ -246,9 +275,15 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.look_again = Instant::now() + LOOK_PERIOD;
             return self.speak(None, Duration::ZERO);
         }
+        let departed = self.desired.next.is_some_and(|at| Timestamp::now() >= at);
+        if let (true, false, Some(gathered)) = (departed, taken, self.gathered.clone()) {
+            self.take(gathered).await;
+            taken = true;
+        }
         let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
         if taken || machine_due {
             self.configure().await;
+            self.settle().await;
         }
         let began = Instant::now();
         let judged = match &self.desired.settings {
@@ -263,9 +298,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         self.not_before = Instant::now() + took * LOOK_SHARE;
         self.look_again = Instant::now() + LOOK_PERIOD;
         if let Some(Ok(Judgement { next: Some(next), .. })) = &judged {
-            let wait = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
             // A deadline that is due already waits for something else, such as the API's answer.
-            self.look_again = self.look_again.min(Instant::now() + wait.max(DEBOUNCE));
+            self.look_again = self.look_again.min(Instant::now() + until(*next).max(DEBOUNCE));
         }
         self.remember();
         self.speak(judged.as_ref(), took);
@@ -277,7 +311,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.adopted = true;
             self.speaker.adopt(node, Timestamp::now());
         }
-        let desired = self.parts.deriver.derive(&gathered).await;
+        let now = Timestamp::now();
+        let desired = self.parts.deriver.derive(&gathered, now).await;
         if desired.expectation != self.desired.expectation {
             self.unsynced.get_or_insert_with(Instant::now);
         }
@@ -289,12 +324,21 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         let apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
         self.policy = apply.policy.into();
         self.parts.driver.set_secrets(desired.secrets.clone());
-        if let (Some(candidate), Some(settings)) = (&desired.candidate, &desired.settings) {
+        // A retired switch needs no text.
+        let retired = (self.policy == ApplyPolicy::Retired).then(Target::default);
+        if let Some(target) = retired.or_else(|| desired.target.clone()) {
+            let consent = Consent {
+                approver: if gathered.switch.is_some() { Approver::Switch } else { Approver::Folder },
+                approved: gathered.switch.as_ref().and_then(|switch| switch.spec.approved_plan.clone()),
+                proven: self.history.proves(&target, now),
+            };
             self.machine.want(Want {
-                candidate: candidate.clone(),
-                policy: apply.policy.into(),
+                target,
+                interim: desired.interim.clone(),
+                consent,
+                policy: self.policy,
                 drift: apply.drift.into(),
-                adopt: settings.adopt.clone(),
+                adopt: desired.adopt.clone(),
                 retry: apply.retry,
             });
         }
@@ -326,16 +370,41 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     Ok(running) => Seen::Running(running),
                     Err(error) => Seen::Unreadable(crate::cluster::chain(&error)),
                 },
-                Step::Apply(plan) => self.apply(&plan).await,
-                Step::WriteStartup(candidate) => match self.parts.driver.save(&candidate).await {
-                    Ok(()) => Seen::Saved,
-                    Err(error) => Seen::NotSaved(crate::cluster::chain(&error)),
-                },
+                Step::Apply(plan) => {
+                    // What is found must be on disk before it is written over.
+                    self.remember();
+                    self.apply(&plan).await
+                }
+                Step::WriteStartup { candidate, journal } => {
+                    match self.parts.driver.save(&candidate, &journal).await {
+                        Ok(()) => Seen::Saved,
+                        Err(error) => Seen::NotSaved(crate::cluster::chain(&error)),
+                    }
+                }
             };
             self.machine.see(seen, Instant::now().into_std());
         }
         self.parts.counters.drifted(self.machine.drifts());
         self.log_change();
+    }
+
+    /// After a change was confirmed its bundle is in force: the table is judged by it from now on.
+    async fn settle(&mut self) {
+        let Some(target) = self.machine.confirmed().cloned() else { return };
+        let Some(gathered) = self.gathered.clone() else { return };
+        let now = Timestamp::now();
+        let before = self.saved.memory.confirmed.clone();
+        if before.as_ref() != Some(&target) {
+            // What was in force until now is what a revert would go back to.
+            if let Some(before) = &before {
+                self.history.in_force(before, now);
+            }
+            self.history.in_force(&target, now);
+        }
+        if self.parts.deriver.confirmed(&target, &self.desired, &gathered.facts, now) {
+            self.take(gathered).await;
+            self.configure().await;
+        }
     }
 
     async fn apply(&mut self, plan: &Plan) -> Seen {
@@ -381,9 +450,36 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.state.write("clocks.json", &clocks);
             self.clocks = clocks;
         }
-        if self.machine.confirmed() != self.saved.as_ref() {
-            self.saved = self.machine.confirmed().cloned();
-            self.parts.state.write("confirmed.json", &self.saved);
+        let confirmed = Confirmed {
+            memory: self.machine.memory().clone(),
+            history: self.history.clone(),
+            ready: self.speaker.ready().cloned(),
+        };
+        if confirmed != self.saved {
+            self.parts.state.write("confirmed.json", &confirmed);
+            self.saved = confirmed;
+        }
+        let remembered = self.parts.deriver.remembered();
+        if remembered != self.remembered {
+            self.parts.state.write("bundle.json", &remembered);
+            self.remembered = remembered;
+        }
+    }
+
+    /// The revision that runs, as far as it is known.
+    fn in_force(&self) -> Option<&str> {
+        let confirmed = self.machine.confirmed();
+        let runs = |target: &Option<Target>| {
+            let text = |target: &Target| target.candidate.clone();
+            target.is_some() && target.as_ref().map(text) == confirmed.map(text)
+        };
+        let Desired { revision, revision_in_force, target, interim, .. } = &self.desired;
+        if runs(target) {
+            revision.as_deref()
+        } else if runs(interim) {
+            revision_in_force.as_deref()
+        } else {
+            None
         }
     }
 
@@ -409,6 +505,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             ToSay { observed: gathered.and_then(|gathered| gathered.node.clone()), ..ToSay::default() };
         // Words of an earlier life stand until there is something better to say.
         if first_words || (gathered.is_some() && !self.speaker.stands()) {
+            let in_force = self.in_force().map(str::to_owned);
             let switch: Option<&SwitchObject> = gathered.and_then(|gathered| gathered.switch.as_ref());
             let outcome = Outcome {
                 now,
@@ -416,15 +513,15 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 change: self.machine.status(),
                 plan: self.machine.plan(),
                 policy: self.policy,
+                in_force: in_force.as_deref(),
                 judged,
                 grace,
                 switch,
                 verdict: &verdict,
             };
             let report = self.speaker.node(&outcome);
-            for (kind, stamped) in &report.conditions {
-                self.parts.counters.said(kind, &stamped.condition.status.to_string());
-            }
+            let words = report.conditions.iter().map(|(kind, s)| (*kind, s.condition.status.to_string()));
+            self.parts.counters.said(words);
             to_say.node = Some(report);
             let uid = switch.and_then(|switch| switch.metadata.uid.clone());
             to_say.switch = uid.zip(self.speaker.switch(&outcome));
@@ -441,4 +538,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             verdict: gathered.map(|_| Arc::new(verdict)),
         });
     }
+}
+
+/// How long it is until `at`; nothing if it has passed.
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }

@@ -4,24 +4,31 @@
 //! [`Seen`]. Every failure has a name here. The machine lives as long as the agent and remembers what failed, so that
 //! the timer that looks for drift never repeats an outage by itself.
 //!
+//! While the wanted text may not run (it waits for approval, is refused, or failed before), the bundle in force is kept up
+//! with the facts of now: neighbours go on following their nodes, and drift is put back.
+//!
 //! | state | step | seen → next state |
 //! |---|---|---|
 //! | idle | rest | – (nothing is wanted yet) |
-//! | reading | read running | equal → saving or confirmed; differs → applying, or waiting (policy, refusal, reported drift) · unreadable → waiting |
+//! | reading | read running | equal → saving or confirmed; differs → applying, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
 //! | applying | apply | applied, or not → reading back |
 //! | reading back | read running | equal → saving; differs → rolling back · unreadable → reading back, later |
 //! | rolling back | apply undo | applied, or not → checking the roll-back |
-//! | checking the roll-back | read running | as before → held; differs → roll-back failed · unreadable → again, later |
+//! | checking the roll-back | read running | as before → reading (the text is not tried again until it, or the retry counter, changes); differs → roll-back failed · unreadable → again, later |
 //! | roll-back failed | wait | → rolling back again, later and later |
 //! | saving | write startup | saved → confirmed · not saved → waiting |
 //! | confirmed | wait | time to look for drift → reading |
-//! | held | rest | – (until the text or the retry counter changes) |
 //! | waiting | wait | time to look again → reading |
 
 use std::time::{Duration, Instant};
 
-use crate::change::diff::{Candidate, Plan, Refusal, Running};
+use serde::{Deserialize, Serialize};
 
+use crate::change::consent::{Cause, Consent, Hold, PeerCount};
+use crate::change::diff::{Candidate, Global, Journal, Plan, Refusal, Running};
+use crate::intent::nexthops::Peers;
+
+pub mod consent;
 pub mod dialect;
 pub mod diff;
 #[cfg(test)]
@@ -38,6 +45,9 @@ pub trait Dialect {
     /// The difference from `running` to `candidate`.
     fn plan(&self, running: &Running, candidate: &Candidate, known: &Known<'_>) -> Result<Plan, Refusal>;
 
+    /// The text of a switch on which nothing is ours any more.
+    fn nothing(&self) -> Candidate;
+
     /// The way back from `now` to what ran `before`, for our lines.
     fn undo(&self, now: &Running, before: &Running) -> Plan;
 }
@@ -49,6 +59,8 @@ pub struct Known<'a> {
     pub confirmed: Option<&'a Candidate>,
     /// Running lines of globals that may be overwritten.
     pub adopt: &'a [String],
+    /// The globals that we have set, and what they replaced.
+    pub journal: &'a Journal,
 }
 
 /// `spec.apply` of the Switch, as far as the machine obeys it.
@@ -61,6 +73,8 @@ pub enum ApplyPolicy {
     PlanOnly,
     /// Write nothing.
     Paused,
+    /// Take away what is ours, put back what was found, and be silent.
+    Retired,
 }
 
 /// What to do about drift: running left the confirmed text and nobody asked for it.
@@ -73,19 +87,62 @@ pub enum DriftPolicy {
     Report,
 }
 
+/// A text, and the bundle that it was rendered from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Target {
+    /// The texts.
+    pub candidate: Candidate,
+    /// Hash of the bundle; empty for a retired switch.
+    pub bundle: String,
+    /// Its neighbours, by node.
+    #[serde(default)]
+    pub peers: Peers,
+}
+
 /// What is wanted now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Want {
-    /// The texts.
-    pub candidate: Candidate,
-    /// Whether they may be written.
+    /// What should run.
+    pub target: Target,
+    /// What should run as long as `target` may not: the bundle in force with the facts of now.
+    pub interim: Option<Target>,
+    /// Whose word there is for a change that needs one.
+    pub consent: Consent,
+    /// Whether anything may be written.
     pub policy: ApplyPolicy,
     /// What to do about drift.
     pub drift: DriftPolicy,
     /// Running lines of globals that may be overwritten.
     pub adopt: Vec<String>,
-    /// `spec.apply.retry`: a new number releases a held candidate.
+    /// `spec.apply.retry`: a new number releases a candidate that failed.
     pub retry: u64,
+}
+
+/// What a machine must still know after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// What was confirmed last.
+    pub confirmed: Option<Target>,
+    /// The globals that we have set, and what they replaced.
+    pub journal: Journal,
+}
+
+impl Memory {
+    /// The neighbours that a change to `target` removes.
+    pub fn removal(&self, target: &Target) -> PeerCount {
+        self.confirmed
+            .as_ref()
+            .map_or_else(PeerCount::default, |confirmed| PeerCount::between(&confirmed.peers, &target.peers))
+    }
+
+    /// How a change to `target` came about.
+    pub fn cause(&self, target: &Target) -> Cause {
+        match &self.confirmed {
+            None => Cause::FirstContact,
+            Some(confirmed) if confirmed.bundle == target.bundle => Cause::Routine,
+            Some(_) => Cause::Bundle,
+        }
+    }
 }
 
 /// One thing for the shell to do; nothing is left to decide.
@@ -93,10 +150,16 @@ pub struct Want {
 pub enum Step {
     /// Read what runs.
     ReadRunning,
-    /// Send these commands.
+    /// Send these commands. The machine's memory must be on disk before.
     Apply(Plan),
     /// Make this the text that survives a reboot.
-    WriteStartup(Candidate),
+    WriteStartup {
+        /// The text.
+        candidate: Candidate,
+        /// The globals that we have set: where the text does not set them any more, the startup text gets back what was
+        /// found.
+        journal: Journal,
+    },
     /// Nothing until then, or until something new is wanted.
     Wait(Instant),
     /// Nothing until something new is wanted.
@@ -129,8 +192,19 @@ pub enum ChangeStatus {
     InProgress,
     /// The wanted text runs, read back, and survives a reboot.
     Applied,
+    /// Nothing of ours is left on the switch.
+    Retired,
     /// It would be changed, but the policy says no.
     Planned,
+    /// It would be changed, but somebody has to approve this plan.
+    AwaitingApproval {
+        /// Why.
+        hold: Hold,
+        /// Hash of the plan.
+        hash: String,
+        /// The difference, `+ line` and `- line`.
+        lines: Vec<String>,
+    },
     /// Running left the confirmed text; only reported.
     Drifted,
     /// It cannot be planned; waits for another text.
@@ -157,15 +231,50 @@ pub enum ChangeStatus {
 enum State {
     Idle,
     Reading,
-    Applying { plan: Plan, before: Running },
-    ReadingBack { before: Running, complaints: Vec<String>, not_before: Option<Instant> },
-    RollingBack { plan: Plan, before: Running, failed: Failed },
-    CheckingRollback { before: Running, failed: Failed, not_before: Option<Instant> },
-    RollbackFailed { plan: Plan, before: Running, failed: Failed, until: Instant },
-    Saving,
-    Confirmed { until: Instant },
-    Held,
-    Waiting { until: Instant },
+    Applying {
+        plan: Plan,
+        flight: Flight,
+    },
+    ReadingBack {
+        flight: Flight,
+        complaints: Vec<String>,
+        not_before: Option<Instant>,
+    },
+    RollingBack {
+        plan: Plan,
+        flight: Flight,
+        failed: Failed,
+    },
+    CheckingRollback {
+        flight: Flight,
+        failed: Failed,
+        not_before: Option<Instant>,
+    },
+    RollbackFailed {
+        plan: Plan,
+        flight: Flight,
+        failed: Failed,
+        until: Instant,
+    },
+    /// `journal` is what is set once the change is done; `None` where nothing was sent.
+    Saving {
+        target: Target,
+        journal: Option<Journal>,
+    },
+    Confirmed {
+        until: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
+}
+
+/// A change under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Flight {
+    target: Target,
+    before: Running,
+    journal: Journal,
 }
 
 /// What went wrong before the roll-back.
@@ -173,6 +282,14 @@ enum State {
 struct Failed {
     lines: Vec<String>,
     complaints: Vec<String>,
+}
+
+/// A text that was undone: not tried again by itself.
+#[derive(Debug, Clone)]
+struct Tried {
+    target: Target,
+    retry: u64,
+    status: ChangeStatus,
 }
 
 /// Candidate → applied → read back → confirmed, or back to what was. One for the life of the agent.
@@ -183,10 +300,13 @@ pub struct CommitMachine<D> {
     seed: u64,
     state: State,
     status: ChangeStatus,
+    /// Why the wanted text does not run, while something else is kept up.
+    held: Option<ChangeStatus>,
+    tried: Vec<Tried>,
     want: Option<Want>,
     /// Wanted while a change was in flight; its turn comes when that has settled.
     next: Option<Want>,
-    confirmed: Option<Candidate>,
+    memory: Memory,
     /// The plan of the last comparison.
     plan: Plan,
     attempts: u32,
@@ -194,25 +314,31 @@ pub struct CommitMachine<D> {
 }
 
 impl<D: Dialect> CommitMachine<D> {
-    /// A machine that wants nothing yet. `confirmed` is what an earlier life of the agent confirmed.
-    pub fn new(dialect: D, seed: u64, confirmed: Option<Candidate>) -> Self {
+    /// A machine that wants nothing yet. `memory` is what an earlier life of the agent knew.
+    pub fn new(dialect: D, seed: u64, memory: Memory) -> Self {
         Self {
             dialect,
             seed,
             state: State::Idle,
             status: ChangeStatus::Starting,
+            held: None,
+            tried: Vec::new(),
             want: None,
             next: None,
-            confirmed,
+            memory,
             plan: Plan::default(),
             attempts: 0,
             drifts: 0,
         }
     }
 
-    /// Sets what is wanted. A change in flight settles first; a held candidate stays held unless its text, its retry
-    /// counter or its policy changed.
-    pub fn want(&mut self, want: Want) {
+    /// Sets what is wanted. A change in flight settles first; a text that was undone is not tried again unless it, or
+    /// the retry counter, changed.
+    pub fn want(&mut self, mut want: Want) {
+        if want.policy == ApplyPolicy::Retired {
+            want.target = Target { candidate: self.dialect.nothing(), ..Target::default() };
+            want.interim = None;
+        }
         if self.want.as_ref() == Some(&want) {
             return;
         }
@@ -225,9 +351,14 @@ impl<D: Dialect> CommitMachine<D> {
     }
 
     fn start(&mut self, want: Want) {
+        // What is kept up meanwhile may change without a word about what is wanted.
+        let same =
+            self.want.as_ref().is_some_and(|old| old.target == want.target && old.policy == want.policy);
+        if !same {
+            self.attempts = 0;
+            self.status = ChangeStatus::InProgress;
+        }
         self.want = Some(want);
-        self.attempts = 0;
-        self.status = ChangeStatus::InProgress;
         self.state = State::Reading;
     }
 
@@ -240,7 +371,7 @@ impl<D: Dialect> CommitMachine<D> {
                 | State::RollingBack { .. }
                 | State::CheckingRollback { .. }
                 | State::RollbackFailed { .. }
-                | State::Saving
+                | State::Saving { .. }
         )
     }
 
@@ -254,9 +385,14 @@ impl<D: Dialect> CommitMachine<D> {
         &self.plan
     }
 
-    /// The candidate that was confirmed last.
-    pub fn confirmed(&self) -> Option<&Candidate> {
-        self.confirmed.as_ref()
+    /// What was confirmed last.
+    pub fn confirmed(&self) -> Option<&Target> {
+        self.memory.confirmed.as_ref()
+    }
+
+    /// What must survive a restart.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// How often running was found changed by somebody else.
@@ -267,7 +403,7 @@ impl<D: Dialect> CommitMachine<D> {
     /// What to do next.
     pub fn step(&mut self, now: Instant) -> Step {
         match &self.state {
-            State::Idle | State::Held => Step::Rest,
+            State::Idle => Step::Rest,
             State::Reading => Step::ReadRunning,
             State::Applying { plan, .. } | State::RollingBack { plan, .. } => Step::Apply(plan.clone()),
             State::ReadingBack { not_before: Some(until), .. }
@@ -277,9 +413,9 @@ impl<D: Dialect> CommitMachine<D> {
                 Step::Wait(*until)
             }
             State::ReadingBack { .. } | State::CheckingRollback { .. } => Step::ReadRunning,
-            State::Saving => match &self.want {
-                Some(want) => Step::WriteStartup(want.candidate.clone()),
-                None => Step::Rest,
+            State::Saving { target, .. } => Step::WriteStartup {
+                candidate: target.candidate.clone(),
+                journal: self.memory.journal.clone(),
             },
             State::Confirmed { until } | State::Waiting { until } if *until > now => Step::Wait(*until),
             State::Confirmed { .. } | State::Waiting { .. } => {
@@ -288,10 +424,10 @@ impl<D: Dialect> CommitMachine<D> {
             }
             State::RollbackFailed { until, .. } if *until > now => Step::Wait(*until),
             // Only ever the undo again: nothing else could be better than what was before.
-            State::RollbackFailed { plan, before, failed, .. } => {
+            State::RollbackFailed { plan, flight, failed, .. } => {
                 let plan = plan.clone();
                 self.state =
-                    State::RollingBack { plan: plan.clone(), before: before.clone(), failed: failed.clone() };
+                    State::RollingBack { plan: plan.clone(), flight: flight.clone(), failed: failed.clone() };
                 Step::Apply(plan)
             }
         }
@@ -306,35 +442,38 @@ impl<D: Dialect> CommitMachine<D> {
                 self.status = ChangeStatus::Unreachable(why);
                 State::Waiting { until: self.later(now) }
             }
-            (State::Applying { before, .. }, Seen::Sent(complaints)) => {
-                State::ReadingBack { before, complaints, not_before: None }
+            (State::Applying { flight, .. }, Seen::Sent(complaints)) => {
+                State::ReadingBack { flight, complaints, not_before: None }
             }
             // What was sent in part is in effect in part: only reading back tells.
-            (State::Applying { before, .. }, Seen::NotSent(why)) => {
-                State::ReadingBack { before, complaints: vec![why], not_before: None }
+            (State::Applying { flight, .. }, Seen::NotSent(why)) => {
+                State::ReadingBack { flight, complaints: vec![why], not_before: None }
             }
-            (State::ReadingBack { before, complaints, .. }, Seen::Running(running)) => {
-                self.read_back(&running, before, complaints)
+            (State::ReadingBack { flight, complaints, .. }, Seen::Running(running)) => {
+                self.read_back(&running, flight, complaints)
             }
-            (State::ReadingBack { before, complaints, .. }, Seen::Unreadable(why)) => {
+            (State::ReadingBack { flight, complaints, .. }, Seen::Unreadable(why)) => {
                 self.status = ChangeStatus::Unreachable(why);
-                State::ReadingBack { before, complaints, not_before: Some(self.later(now)) }
+                State::ReadingBack { flight, complaints, not_before: Some(self.later(now)) }
             }
-            (State::RollingBack { before, failed, .. }, Seen::Sent(_) | Seen::NotSent(_)) => {
-                State::CheckingRollback { before, failed, not_before: None }
+            (State::RollingBack { flight, failed, .. }, Seen::Sent(_) | Seen::NotSent(_)) => {
+                State::CheckingRollback { flight, failed, not_before: None }
             }
-            (State::CheckingRollback { before, failed, .. }, Seen::Running(running)) => {
-                self.check_rollback(&running, before, failed, now)
+            (State::CheckingRollback { flight, failed, .. }, Seen::Running(running)) => {
+                self.check_rollback(&running, flight, failed, now)
             }
-            (State::CheckingRollback { before, failed, .. }, Seen::Unreadable(why)) => {
+            (State::CheckingRollback { flight, failed, .. }, Seen::Unreadable(why)) => {
                 self.status = ChangeStatus::Unreachable(why);
-                State::CheckingRollback { before, failed, not_before: Some(self.later(now)) }
+                State::CheckingRollback { flight, failed, not_before: Some(self.later(now)) }
             }
-            (State::Saving, Seen::Saved) => {
-                self.confirmed = self.want.as_ref().map(|want| want.candidate.clone());
-                self.confirm(now)
+            (State::Saving { target, journal }, Seen::Saved) => {
+                let sent = journal.is_some();
+                self.memory.journal = journal.unwrap_or_else(|| self.memory.journal.clone());
+                let confirmed = self.confirm(target, now);
+                // What waits is another plan by now.
+                if sent && self.held.is_some() { State::Reading } else { confirmed }
             }
-            (State::Saving, Seen::NotSaved(why)) => {
+            (State::Saving { .. }, Seen::NotSaved(why)) => {
                 self.status = ChangeStatus::NotSaved(why);
                 State::Waiting { until: self.later(now) }
             }
@@ -348,81 +487,185 @@ impl<D: Dialect> CommitMachine<D> {
         }
     }
 
-    fn compare(&mut self, running: Running, now: Instant) -> State {
-        let Some(want) = self.want.clone() else { return State::Idle };
-        let Want { candidate, policy, drift, adopt, retry: _ } = &want;
-        let known = Known { confirmed: self.confirmed.as_ref(), adopt };
-        let plan = match self.dialect.plan(&running, candidate, &known) {
-            Ok(plan) => plan,
-            Err(refusal) => {
-                self.plan = Plan::default();
-                self.status = ChangeStatus::Refused(refusal);
-                // Running may change so that it fits: look again at the pace of drift.
-                return State::Waiting { until: now + DRIFT_PERIOD };
-            }
-        };
-        self.plan = plan.clone();
-        if plan.is_empty() {
-            return if self.confirmed.as_ref() == Some(candidate) {
-                self.confirm(now)
-            } else {
-                State::Saving
-            };
-        }
-        let drifted = self.confirmed.as_ref() == Some(candidate);
-        if *policy != ApplyPolicy::Enforce {
-            self.status = ChangeStatus::Planned;
-            return State::Waiting { until: now + DRIFT_PERIOD };
-        }
-        if drifted {
-            self.drifts += 1;
-            if *drift == DriftPolicy::Report {
-                self.status = ChangeStatus::Drifted;
-                return State::Waiting { until: now + DRIFT_PERIOD };
-            }
-        }
-        self.status = ChangeStatus::InProgress;
-        State::Applying { plan, before: running }
+    fn plan_for(&self, running: &Running, target: &Target, adopt: &[String]) -> Result<Plan, Refusal> {
+        let confirmed = self.memory.confirmed.as_ref().map(|target| &target.candidate);
+        let known = Known { confirmed, adopt, journal: &self.memory.journal };
+        self.dialect.plan(running, &target.candidate, &known)
     }
 
-    fn read_back(&mut self, running: &Running, before: Running, complaints: Vec<String>) -> State {
+    fn compare(&mut self, running: Running, now: Instant) -> State {
         let Some(want) = self.want.clone() else { return State::Idle };
-        let known = Known { confirmed: Some(&want.candidate), adopt: &want.adopt };
-        let left = match self.dialect.plan(running, &want.candidate, &known) {
+        self.held = None;
+        if want.policy == ApplyPolicy::Retired && self.is_confirmed(&want.target) {
+            // Whatever somebody writes from now on is none of our business.
+            return self.confirm(want.target, now);
+        }
+        let held = match self.plan_for(&running, &want.target, &want.adopt) {
+            Err(refusal) => {
+                self.plan = Plan::default();
+                ChangeStatus::Refused(refusal)
+            }
+            Ok(plan) => {
+                self.plan = plan.clone();
+                if plan.is_empty() {
+                    return self.equal(want.target, now);
+                }
+                if matches!(want.policy, ApplyPolicy::PlanOnly | ApplyPolicy::Paused) {
+                    self.status = ChangeStatus::Planned;
+                    return State::Waiting { until: now + DRIFT_PERIOD };
+                }
+                match self.reason_to_wait(&want, &plan) {
+                    None => {
+                        self.status = ChangeStatus::InProgress;
+                        return self.go(&want, want.target.clone(), plan, running, now);
+                    }
+                    Some(held) => held,
+                }
+            }
+        };
+        self.status = held.clone();
+        self.held = Some(held);
+        self.keep_up(&want, running, now)
+    }
+
+    /// The wanted text does not run for now: the bundle in force is kept up instead.
+    fn keep_up(&mut self, want: &Want, running: Running, now: Instant) -> State {
+        // Running may change so that the wanted text fits: look again at the pace of drift.
+        let waiting = State::Waiting { until: now + DRIFT_PERIOD };
+        let may_write = want.policy == ApplyPolicy::Enforce;
+        let Some(interim) = want.interim.clone().filter(|interim| may_write && *interim != want.target)
+        else {
+            return waiting;
+        };
+        if self.has_failed(&interim, want.retry).is_some() {
+            return waiting;
+        }
+        match self.plan_for(&running, &interim, &want.adopt) {
+            Ok(plan) if plan.is_empty() => self.equal(interim, now),
+            Ok(plan) if !self.memory.removal(&interim).is_mass() => {
+                self.go(want, interim, plan, running, now)
+            }
+            _ => waiting,
+        }
+    }
+
+    fn equal(&mut self, target: Target, now: Instant) -> State {
+        if self.is_confirmed(&target) {
+            self.confirm(target, now)
+        } else {
+            State::Saving { target, journal: None }
+        }
+    }
+
+    fn is_confirmed(&self, target: &Target) -> bool {
+        self.memory.confirmed.as_ref().is_some_and(|confirmed| confirmed.candidate == target.candidate)
+    }
+
+    /// What became of `target` when it was tried before. Other neighbours do not make a bad bundle better.
+    fn has_failed(&self, target: &Target, retry: u64) -> Option<ChangeStatus> {
+        let in_force = self.memory.confirmed.as_ref().map(|confirmed| confirmed.bundle.as_str());
+        let same = |tried: &&Tried| {
+            let bundle = tried.target.bundle == target.bundle && in_force != Some(target.bundle.as_str());
+            tried.retry == retry && (bundle || tried.target.candidate == target.candidate)
+        };
+        self.tried.iter().find(same).map(|tried| tried.status.clone())
+    }
+
+    /// Why the wanted plan is not carried out, if there is a reason.
+    fn reason_to_wait(&self, want: &Want, plan: &Plan) -> Option<ChangeStatus> {
+        if let Some(status) = self.has_failed(&want.target, want.retry) {
+            return Some(status);
+        }
+        if want.policy == ApplyPolicy::Retired {
+            return None;
+        }
+        let hold = consent::hold(
+            plan,
+            self.memory.removal(&want.target),
+            self.memory.cause(&want.target),
+            &want.consent,
+        )?;
+        let hash = plan.hash().unwrap_or_default();
+        Some(ChangeStatus::AwaitingApproval { hold, hash, lines: plan.lines() })
+    }
+
+    fn go(&mut self, want: &Want, target: Target, plan: Plan, running: Running, now: Instant) -> State {
+        if self.is_confirmed(&target) {
+            self.drifts += 1;
+            if want.drift == DriftPolicy::Report {
+                self.status = self.held.clone().unwrap_or(ChangeStatus::Drifted);
+                return State::Waiting { until: now + DRIFT_PERIOD };
+            }
+        }
+        // What is found must be on disk before it is written over.
+        for (owner, plan) in &plan.owners {
+            let journal = self.memory.journal.entry(owner.clone()).or_default();
+            let replaces =
+                |old: &Global, new: &Global| (&old.context, &old.slot) == (&new.context, &new.slot);
+            journal.retain(|old| !plan.globals.iter().any(|new| replaces(old, new)));
+            journal.extend(plan.globals.iter().cloned());
+        }
+        let journal = plan.owners.iter().map(|(owner, plan)| (owner.clone(), plan.globals.clone())).collect();
+        State::Applying { plan, flight: Flight { target, before: running, journal } }
+    }
+
+    fn read_back(&mut self, running: &Running, flight: Flight, complaints: Vec<String>) -> State {
+        let Some(want) = self.want.clone() else { return State::Idle };
+        let known = Known {
+            confirmed: Some(&flight.target.candidate),
+            adopt: &want.adopt,
+            journal: &self.memory.journal,
+        };
+        let left = match self.dialect.plan(running, &flight.target.candidate, &known) {
             Ok(left) => left.lines(),
             Err(refusal) => vec![refusal.to_string()],
         };
         if left.is_empty() {
-            self.plan = Plan::default();
+            if self.held.is_none() {
+                self.plan = Plan::default();
+            }
             self.attempts = 0;
-            return State::Saving;
+            return State::Saving { target: flight.target, journal: Some(flight.journal) };
         }
         let failed = Failed { lines: left, complaints };
-        let plan = self.dialect.undo(running, &before);
+        let plan = self.dialect.undo(running, &flight.before);
         if plan.is_empty() {
-            return self.hold(failed);
+            return self.give_up(flight, failed);
         }
-        State::RollingBack { plan, before, failed }
+        State::RollingBack { plan, flight, failed }
     }
 
-    fn check_rollback(&mut self, running: &Running, before: Running, failed: Failed, now: Instant) -> State {
-        let left = self.dialect.undo(running, &before);
+    fn check_rollback(&mut self, running: &Running, flight: Flight, failed: Failed, now: Instant) -> State {
+        let left = self.dialect.undo(running, &flight.before);
         if left.is_empty() {
-            return self.hold(failed);
+            return self.give_up(flight, failed);
         }
         self.status = ChangeStatus::RollbackFailed { lines: left.lines() };
-        State::RollbackFailed { plan: left, before, failed, until: self.later(now) }
+        State::RollbackFailed { plan: left, flight, failed, until: self.later(now) }
     }
 
-    fn hold(&mut self, failed: Failed) -> State {
+    fn give_up(&mut self, flight: Flight, failed: Failed) -> State {
         let Failed { lines, complaints } = failed;
-        self.status = ChangeStatus::ReadBackDiffers { lines, complaints };
-        State::Held
+        let status = ChangeStatus::ReadBackDiffers { lines, complaints };
+        let retry = self.want.as_ref().map_or(0, |want| want.retry);
+        self.status = status.clone();
+        self.tried.retain(|tried| tried.retry == retry && tried.target.bundle != flight.target.bundle);
+        self.tried.push(Tried { target: flight.target, retry, status });
+        State::Reading
     }
 
-    fn confirm(&mut self, now: Instant) -> State {
+    fn confirm(&mut self, target: Target, now: Instant) -> State {
         self.attempts = 0;
-        self.status = ChangeStatus::Applied;
+        let retired = self.want.as_ref().is_some_and(|want| want.policy == ApplyPolicy::Retired);
+        if retired {
+            self.memory.journal.clear();
+        }
+        if self.held.is_none() {
+            self.tried.clear();
+        }
+        self.memory.confirmed = Some(target);
+        let done = if retired { ChangeStatus::Retired } else { ChangeStatus::Applied };
+        self.status = self.held.clone().unwrap_or(done);
         State::Confirmed { until: now + DRIFT_PERIOD }
     }
 

@@ -20,7 +20,8 @@ use crate::agent::desired::{Deriver, Desired};
 use crate::agent::inputs::{Folders, Inputs};
 use crate::agent::reporter::{self, ToSay};
 use crate::agent::verify::Verifier;
-use crate::agent::{self, Parts, StateFolder, say};
+use crate::agent::{self, Confirmed, Parts, StateFolder, say};
+use crate::change::consent::{self, Approver, Consent};
 use crate::change::dialect::frr::Frr;
 use crate::change::{Dialect, Known};
 use crate::cluster::client::{self, Clients};
@@ -31,6 +32,7 @@ use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
 use crate::intent::render;
+use crate::intent::switch::SwitchObject;
 use crate::nos::NosDriver;
 use crate::nos::frr::{FrrDriver, Places};
 use crate::rib::frr::FrrRib;
@@ -46,6 +48,8 @@ const FINE: u8 = 0;
 const DIFFERS: u8 = 1;
 /// Could not look.
 const BLIND: u8 = 2;
+/// `plan`: it would have to be approved.
+const OVER_BUDGET: u8 = 3;
 /// `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
 /// `EX_DATAERR` of sysexits.h.
@@ -158,11 +162,17 @@ fn pod_namespace() -> Option<String> {
 }
 
 /// What is desired, as soon as all inputs are complete.
-async fn desired_once(opened: &mut Opened, timeout: Duration) -> anyhow::Result<Desired> {
+async fn desired_once(
+    opened: &mut Opened,
+    timeout: Duration,
+) -> anyhow::Result<(Desired, Option<SwitchObject>)> {
     let deadline = Instant::now() + timeout;
     loop {
         match opened.inputs.gather() {
-            Ok(gathered) => return Ok(opened.deriver.derive(&gathered).await),
+            Ok(gathered) => {
+                let desired = opened.deriver.derive(&gathered, Timestamp::now()).await;
+                return Ok((desired, gathered.switch));
+            }
             Err(waiting) => {
                 if tokio::time::timeout_at(deadline, opened.inputs.changed()).await.is_err() {
                     anyhow::bail!("{waiting}: not complete after {} s", timeout.as_secs());
@@ -180,14 +190,14 @@ fn complain(problem: &InputProblem) -> u8 {
 
 async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
     let mut opened = open(&args.inputs).await?;
-    let desired = desired_once(&mut opened, args.timeout.0).await?;
+    let (desired, _) = desired_once(&mut opened, args.timeout.0).await?;
     if let Some(problem) = &desired.problem {
         return Ok(complain(problem));
     }
     for issue in &desired.expectation.issues {
         eprintln!("switchlet: {}: {}: {}", issue.object, issue.reason, issue.message);
     }
-    for (owner, text) in desired.candidate.iter().flat_map(|candidate| &candidate.texts) {
+    for (owner, text) in desired.target.iter().flat_map(|target| &target.candidate.texts) {
         match &args.out {
             None => drop(print(text)?),
             Some(folder) => {
@@ -203,26 +213,38 @@ async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
 
 async fn run_plan(args: OneShot) -> anyhow::Result<u8> {
     let mut opened = open(&args.inputs).await?;
-    let desired = desired_once(&mut opened, args.timeout.0).await?;
+    let Confirmed { memory, history, ready: _ } = opened.state.confirmed();
+    let in_force = memory.confirmed.as_ref().map(|target| target.bundle.as_str());
+    opened.deriver.resume(opened.state.remembered(), in_force);
+    let (desired, switch) = desired_once(&mut opened, args.timeout.0).await?;
     if let Some(problem) = &desired.problem {
         return Ok(complain(problem));
     }
-    let (Some(candidate), Some(settings)) = (&desired.candidate, &desired.settings) else {
-        anyhow::bail!("there is nothing to plan");
-    };
+    let Some(target) = &desired.target else { anyhow::bail!("there is nothing to plan") };
     let mut driver = FrrDriver::new(opened.places.clone());
     driver.set_secrets(desired.secrets.clone());
     let running = driver.running().await.context("reading the running configuration")?;
-    let confirmed = opened.state.confirmed();
-    let known = Known { confirmed: confirmed.as_ref(), adopt: &settings.adopt };
-    match Frr.plan(&running, candidate, &known) {
+    let confirmed = memory.confirmed.as_ref().map(|target| &target.candidate);
+    let known = Known { confirmed, adopt: &desired.adopt, journal: &memory.journal };
+    match Frr.plan(&running, &target.candidate, &known) {
         Err(refusal) => {
             eprintln!("switchlet: {}: {refusal}", refusal.reason());
             Ok(BAD_INPUT)
         }
         Ok(plan) => {
-            print(&print::plan(&plan, desired.revision.as_deref().unwrap_or_default(), args.output)?)?;
-            Ok(if plan.is_empty() { FINE } else { DIFFERS })
+            let consent = Consent {
+                approver: if switch.is_some() { Approver::Switch } else { Approver::Folder },
+                approved: switch.and_then(|switch| switch.spec.approved_plan),
+                proven: history.proves(target, Timestamp::now()),
+            };
+            let hold = consent::hold(&plan, memory.removal(target), memory.cause(target), &consent);
+            let revision = desired.revision.as_deref().unwrap_or_default();
+            print(&print::plan(&plan, hold.filter(|_| !plan.is_empty()), revision, args.output)?)?;
+            Ok(match (plan.is_empty(), hold) {
+                (true, _) => FINE,
+                (false, None) => DIFFERS,
+                (false, Some(_)) => OVER_BUDGET,
+            })
         }
     }
 }
@@ -234,7 +256,7 @@ async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {
     let fib = NetlinkFib::open().context("opening netlink")?;
     let rib = FrrRib::new(opened.places.run(), opened.places.instance.clone(), REASON);
     let mut verifier = Verifier::new(fib, rib, Judge::default(), None);
-    let mut desired = desired_once(&mut opened, timeout.0).await?;
+    let (mut desired, _) = desired_once(&mut opened, timeout.0).await?;
     if let Some(problem) = &desired.problem {
         return Ok(complain(problem));
     }
@@ -246,7 +268,7 @@ async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {
         // Whether something changed or not: look again.
         drop(tokio::time::timeout(SECOND_LOOK, opened.inputs.changed()).await);
         verifier.hint();
-        desired = desired_once(&mut opened, timeout.0).await?;
+        (desired, _) = desired_once(&mut opened, timeout.0).await?;
     };
     print(&print::verdict(&verdict, output)?)?;
     Ok(match verdict.verdict {
@@ -340,7 +362,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         counters,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = args.inputs.node, "started");
-    agent::run(parts, Frr, seed, stop).await;
+    Box::pin(agent::run(parts, Frr, seed, stop)).await;
     tracing::info!("stopped");
     Ok(FINE)
 }

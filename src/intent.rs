@@ -1,6 +1,7 @@
 //! What should be: facts and settings in, expectation and candidate out. Pure.
 
 pub mod announce;
+pub mod departures;
 pub mod nexthops;
 pub mod render;
 pub mod settings;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use crate::change::diff::{Candidate, Plan, Running};
+use crate::change::diff::{Candidate, Journal, Plan, Running};
 
 pub mod frr;
 
@@ -42,6 +42,11 @@ pub trait NosDriver {
     /// took effect.
     fn apply(&mut self, plan: &Plan) -> impl Future<Output = Result<Vec<String>, NosError>>;
 
-    /// Makes `candidate` what survives a reboot, beside what others own. Never called before it was read back.
-    fn save(&mut self, candidate: &Candidate) -> impl Future<Output = Result<(), NosError>>;
+    /// Makes `candidate` what survives a reboot, beside what others own; where it no longer sets a global of `journal`,
+    /// what was found comes back. Never called before it was read back.
+    fn save(
+        &mut self,
+        candidate: &Candidate,
+        journal: &Journal,
+    ) -> impl Future<Output = Result<(), NosError>>;
 }

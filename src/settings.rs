@@ -16,7 +16,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine; 1 something differs (plan: would change); 2 could not look; \
-64 wrong usage; 65 bad input.";
+3 a plan that needs approval; 64 wrong usage; 65 bad input.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -29,7 +29,8 @@ pub enum Command {
     Render(RenderArgs),
     /// Show the difference between what runs and what the inputs give
     ///
-    /// Reads the running configuration, sends nothing. Exit code 1 if something would change.
+    /// Reads the running configuration, sends nothing. Exit code 1 if something would change, 3 if
+    /// that would have to be approved.
     Plan(OneShot),
     /// Compare the forwarding table with what the cluster expects
     ///

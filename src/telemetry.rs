@@ -180,11 +180,14 @@ impl Counters {
         }
     }
 
-    /// The status of a condition.
-    pub fn said(&self, r#type: &'static str, status: &str) {
-        for word in ["True", "False", "Unknown"] {
-            let label = ConditionLabel { r#type, status: word };
-            self.conditions.get_or_create(&label).set(i64::from(word == status));
+    /// The statuses of all conditions; those of others are withdrawn.
+    pub fn said(&self, all: impl Iterator<Item = (&'static str, String)>) {
+        self.conditions.clear();
+        for (r#type, status) in all {
+            for word in ["True", "False", "Unknown"] {
+                let label = ConditionLabel { r#type, status: word };
+                self.conditions.get_or_create(&label).set(i64::from(word == status));
+            }
         }
     }
 

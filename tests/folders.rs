@@ -32,6 +32,7 @@ peering:
   nodes:
     selector: {matchLabels: {role: worker}}
     subnets: [192.168.1.0/24, \"fd00:1::/32\"]
+    removeAfter: 1s
 verify: {convergence: 3s}
 ";
 
@@ -410,7 +411,7 @@ fn a_password_is_a_placeholder_everywhere_but_in_frr() {
     let mut said = String::new();
     for command in ["render", "plan"] {
         let (_, out, error) = switch.once(command, &["--secrets-dir", secrets_dir]);
-        assert!(out.contains("password <secret:peering.passwordFile>"), "{out}{error}");
+        assert!(out.contains("password <secret:speakers>"), "{out}{error}");
         said += &(out + &error);
     }
     let agent = switch.lab.agent_with("leaf1", &inputs.iter().map(String::as_str).collect::<Vec<_>>());

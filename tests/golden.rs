@@ -15,7 +15,7 @@ use std::process::Command;
 
 use frr::{Frr, Netns, can_run};
 use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, splice};
-use switchlet::change::diff::{Candidate, Running};
+use switchlet::change::diff::{Candidate, Journal, Running};
 use switchlet::change::{Dialect as _, Known};
 use switchlet::files::objects::read_cluster;
 use switchlet::intent::announce::Advertisement;
@@ -66,9 +66,15 @@ fn a_real_frr_reads_every_candidate_back_as_it_is() {
     }
     for case in cases() {
         let candidate = candidate(&case);
-        let startup = splice("frr defaults traditional\nhostname leaf1\n", &candidate.texts[OWNER]);
+        let startup = splice("frr defaults traditional\nhostname leaf1\n", &candidate.texts[OWNER], &[]);
         let frr = Frr::start(Netns::new("g"), &["zebra", "bgpd", "bfdd", "staticd"], &startup);
-        let left = Dialect.plan(&running(&frr), &candidate, &Known { confirmed: None, adopt: &[] }).unwrap();
+        let left = Dialect
+            .plan(
+                &running(&frr),
+                &candidate,
+                &Known { confirmed: None, adopt: &[], journal: &Journal::new() },
+            )
+            .unwrap();
         assert_eq!(left.lines(), Vec::<String>::new(), "{}", case.display());
     }
 }
@@ -87,7 +93,8 @@ fn commands_lead_there_and_back() {
     let empty = running(&frr);
     for case in cases() {
         let candidate = candidate(&case);
-        let known = Known { confirmed: None, adopt: &[] };
+        let journal = Journal::new();
+        let known = Known { confirmed: None, adopt: &[], journal: &journal };
         let plan = Dialect.plan(&running(&frr), &candidate, &known).unwrap();
         send(&frr, &plan.owners[OWNER].commands);
         let there = running(&frr);

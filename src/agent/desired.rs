@@ -1,20 +1,27 @@
 //! From gathered inputs to what is desired: expectation and candidate.
 //!
-//! A bundle with a mistake is not used at all; the last good one stays in force, with the facts of now, so that
-//! neighbours go on following their nodes while somebody mends the commit.
+//! A bundle with a mistake is not used at all, and one that waits for approval not yet: the one in force stays, with the
+//! facts of now, so that neighbours go on following their nodes meanwhile. The forwarding table is judged by what is in
+//! force, too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
 use crate::agent::inputs::Gathered;
+use crate::change::Target;
 use crate::change::diff::Candidate;
 use crate::files::secret;
 use crate::health::condition::{InputProblem, Reason, Status};
 use crate::intent::announce::Advertisement;
+use crate::intent::departures::{Departures, Word};
 use crate::intent::nexthops::{self, Expectation, Peers};
-use crate::intent::render::{self, BuiltIn, Job, PASSWORD_PLACEHOLDER};
+use crate::intent::render::{self, BuiltIn, Job};
 use crate::intent::settings::{self, SwitchSettings};
-use crate::intent::snapshot::{Bundle, digest};
+use crate::intent::snapshot::{Bundle, ClusterFacts, digest};
+use crate::net::NextHop;
 use crate::sandbox;
 
 /// What is desired of this switch now.
@@ -22,21 +29,45 @@ use crate::sandbox;
 pub struct Desired {
     /// The revision of the inputs as they are, good or not.
     pub wanted: String,
-    /// The revision in force: that of the last good bundle with the facts of now.
+    /// The revision of what should run: that of the last good bundle with the facts of now.
     pub revision: Option<String>,
+    /// The revision of what runs meanwhile: the bundle in force with the facts of now.
+    pub revision_in_force: Option<String>,
     /// The mistake in the inputs, if there is one.
     pub problem: Option<InputProblem>,
     /// Settings in force.
     pub settings: Option<SwitchSettings>,
-    /// Expected forwarding.
+    /// Expected forwarding, by the settings in force.
     pub expectation: Expectation,
+    /// Running lines of globals that what should run may write over.
+    pub adopt: Vec<String>,
     /// The texts that should run.
-    pub candidate: Option<Candidate>,
+    pub target: Option<Target>,
+    /// The texts of the bundle in force, as long as `target` may not run.
+    pub interim: Option<Target>,
     /// Values of the secrets by placeholder.
     pub secrets: BTreeMap<String, String>,
+    /// When a neighbour whose node has left is to be removed.
+    pub next: Option<Timestamp>,
 }
 
-/// Derives what is desired; remembers the last good bundle and what was rendered from it.
+/// A bundle that makes sense.
+#[derive(Debug, Clone, PartialEq)]
+struct Good {
+    bundle: Bundle,
+    settings: SwitchSettings,
+}
+
+/// What of all this must survive a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The bundle in force.
+    pub bundle: Option<Bundle>,
+    /// Its neighbours.
+    pub departures: Departures,
+}
+
+/// Derives what is desired; remembers the bundle in force, its neighbours, and what was rendered.
 pub struct Deriver {
     me: String,
     nos: &'static str,
@@ -44,8 +75,12 @@ pub struct Deriver {
     secrets: Option<PathBuf>,
     /// Whose own texts a bundle could bring instead of templates; refused until they are supported.
     literal: &'static [&'static str],
-    good: Option<(Bundle, SwitchSettings)>,
-    /// The last two renderings: while a bundle is bad, it and the good one take turns.
+    /// The last bundle that made sense, whether it runs or not.
+    good: Option<Good>,
+    /// The bundle that was confirmed last.
+    in_force: Option<Good>,
+    departures: Departures,
+    /// The last few renderings: the wanted bundle and the one in force take turns.
     rendered: Vec<(Job, Result<Candidate, InputProblem>)>,
 }
 
@@ -53,44 +88,143 @@ impl Deriver {
     /// For the switch `me`, whose NOS has this name in a Switch and these built-in templates.
     pub fn new(me: &str, nos: &'static str, built_in: &'static [BuiltIn], secrets: Option<PathBuf>) -> Self {
         let literal = &["frr.conf", "interfaces.cfg", "nvue.yaml", "config_db.json", "srlinux.json"];
-        Self { me: me.to_owned(), nos, built_in, secrets, literal, good: None, rendered: Vec::new() }
+        Self {
+            me: me.to_owned(),
+            nos,
+            built_in,
+            secrets,
+            literal,
+            good: None,
+            in_force: None,
+            departures: Departures::default(),
+            rendered: Vec::new(),
+        }
+    }
+
+    /// Takes up what an earlier life remembered, if `confirmed` is the hash of that bundle.
+    pub fn resume(&mut self, remembered: Remembered, confirmed: Option<&str>) {
+        let Remembered { bundle, departures } = remembered;
+        let Some(bundle) = bundle.filter(|bundle| Some(bundle.hash().as_str()) == confirmed) else { return };
+        let Some(settings) = bundle.texts.get(settings::FILE).and_then(|text| settings::parse(text).ok())
+        else {
+            return;
+        };
+        self.in_force = Some(Good { bundle, settings });
+        self.departures = departures;
+    }
+
+    /// What must survive a restart.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            bundle: self.in_force.as_ref().map(|good| good.bundle.clone()),
+            departures: self.departures.clone(),
+        }
+    }
+
+    /// `target` was confirmed: its bundle is in force. True if it was not before.
+    pub fn confirmed(
+        &mut self,
+        target: &Target,
+        desired: &Desired,
+        facts: &ClusterFacts,
+        now: Timestamp,
+    ) -> bool {
+        let is_target = desired.target.as_ref() == Some(target);
+        if is_target && let Some(in_force) = &self.in_force {
+            // A plan that removes many was approved.
+            let after = remove_after(&in_force.settings);
+            if desired.target != desired.interim {
+                self.departures.forget(now, after, Word::Given);
+            }
+        }
+        let fresh = self.good.clone().filter(|good| is_target && good.bundle.hash() == target.bundle);
+        match fresh {
+            Some(good) if self.in_force.as_ref() != Some(&good) => {
+                let peers = self.peers(&good.settings, facts);
+                self.departures.rebase(&peers, |hop| admits(&good.settings, hop));
+                self.in_force = Some(good);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// What is desired, given `gathered`.
-    pub async fn derive(&mut self, gathered: &Gathered) -> Desired {
+    pub async fn derive(&mut self, gathered: &Gathered, now: Timestamp) -> Desired {
         let fresh = match &gathered.bundle {
             Err(problem) => Err(problem.clone()),
-            Ok(bundle) => self.accept(bundle, gathered).await.map(|settings| (bundle.clone(), settings)),
+            Ok(bundle) => {
+                self.accept(bundle, gathered).await.map(|settings| Good { bundle: bundle.clone(), settings })
+            }
         };
         let problem = match fresh {
             Ok(good) => {
                 self.good = Some(good);
                 None
             }
-            Err(problem) => Some(problem),
+            Err(problem) => {
+                // What nobody wants any more was never in force; what is in force stays.
+                self.good = self.in_force.clone().or_else(|| self.good.clone());
+                Some(problem)
+            }
         };
-        let Some((bundle, settings)) = self.good.clone() else {
+        let Some(good) = self.good.clone() else {
             return Desired { wanted: wanted(gathered, &Peers::new()), problem, ..Desired::default() };
         };
-        let expectation = self.expect(&settings, gathered);
-        let (secrets, secret_problem) = match self.secrets(&settings) {
+        let judged = self.in_force.clone().unwrap_or_else(|| good.clone());
+        let mut expectation = self.expect(&judged.settings, gathered);
+        let after = remove_after(&judged.settings);
+        if self.in_force.is_some() {
+            self.departures.follow(&expectation.peers, now);
+            self.departures.forget(now, after, Word::None);
+        }
+        expectation.leaving = self.departures.leaving();
+        let lingering = self.departures.lingering(now, after);
+        let peers = if good == judged {
+            expectation.peers.clone()
+        } else {
+            self.peers(&good.settings, &gathered.facts)
+        };
+        let peers = with(&peers, &lingering, |hop| admits(&good.settings, hop));
+        let kept = with(&expectation.peers, &self.departures.all(), |_| true);
+
+        let (mut secrets, secret_problem) = match self.secrets(&good.settings) {
             Ok(secrets) => (secrets, None),
             Err(problem) => (BTreeMap::new(), Some(problem)),
         };
-        let rendered = self.render(&settings, &expectation.peers, &bundle).await;
-        let (candidate, render_problem) = match (rendered, secret_problem) {
-            (Ok(candidate), None) => (Some(candidate), None),
+        let interim_secrets = self.secrets(&judged.settings);
+        let rendered = self.render(&good.settings, &peers, &good.bundle).await;
+        let (target, render_problem) = match (rendered, secret_problem) {
+            (Ok(candidate), None) => {
+                (Some(Target { candidate, bundle: good.bundle.hash(), peers: peers.clone() }), None)
+            }
             (Ok(_), Some(problem)) | (Err(problem), _) => (None, Some(problem)),
         };
+        let mut interim = None;
+        if let (Some(_), Ok(more)) = (&self.in_force, interim_secrets) {
+            secrets.extend(more);
+            // A bundle that was good once and does not render now is not kept up; nothing is taken away either.
+            let rendered = self.render(&judged.settings, &kept, &judged.bundle).await;
+            let target = |candidate| Target { candidate, bundle: judged.bundle.hash(), peers: kept.clone() };
+            interim = rendered.ok().map(target);
+        }
         Desired {
-            wanted: wanted(gathered, &expectation.peers),
-            revision: Some(revision(&bundle, &expectation.peers)),
+            wanted: wanted(gathered, &peers),
+            revision: Some(revision(&good.bundle, &peers)),
+            revision_in_force: self.in_force.as_ref().map(|judged| revision(&judged.bundle, &kept)),
             problem: problem.or(render_problem),
-            settings: Some(settings),
+            adopt: good.settings.adopt.clone(),
+            settings: Some(judged.settings),
+            next: self.departures.next(now, after),
             expectation,
-            candidate,
+            target,
+            interim,
             secrets,
         }
+    }
+
+    fn peers(&self, settings: &SwitchSettings, facts: &ClusterFacts) -> Peers {
+        nexthops::peers(&self.me, settings, facts, &mut Vec::new())
     }
 
     /// A bundle is good if its settings make sense and its templates render with the facts of now.
@@ -101,10 +235,9 @@ impl Deriver {
             let message = format!("spec.nos: {nos} is not driven by this agent (expected {})", self.nos);
             return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
         }
-        if let Some((good, settings)) = &self.good
-            && good == bundle
-        {
-            return Ok(settings.clone());
+        let known = [&self.good, &self.in_force].into_iter().flatten().find(|good| good.bundle == *bundle);
+        if let Some(good) = known {
+            return Ok(good.settings.clone());
         }
         if let Some(literal) = self.literal.iter().find(|name| bundle.texts.contains_key(**name)) {
             let message =
@@ -149,7 +282,7 @@ impl Deriver {
         let folder = self.secrets.as_ref().ok_or_else(|| problem("needs --secrets-dir".to_owned()))?;
         let value =
             secret::read(folder, name).map_err(|error| problem(format!("cannot be used: {error}")))?;
-        Ok(BTreeMap::from([(PASSWORD_PLACEHOLDER.to_owned(), value)]))
+        Ok(BTreeMap::from([(render::placeholder(name), value)]))
     }
 
     async fn render(
@@ -167,10 +300,31 @@ impl Deriver {
             reason: Reason::RenderFailed,
             message: mistake.to_string(),
         });
-        self.rendered.truncate(1);
+        self.rendered.truncate(2);
         self.rendered.insert(0, (job, result.clone()));
         result
     }
+}
+
+/// `removeAfter` of these settings.
+fn remove_after(settings: &SwitchSettings) -> SignedDuration {
+    SignedDuration::try_from(settings.peering.nodes.remove_after.0).unwrap_or(SignedDuration::MAX)
+}
+
+/// A neighbour that these settings could have.
+fn admits(settings: &SwitchSettings, hop: &NextHop) -> bool {
+    hop.device.is_some() || hop.address.is_some_and(|address| settings.in_subnets(address))
+}
+
+/// `peers`, and those of `more` that are admitted.
+fn with(peers: &Peers, more: &Peers, admitted: impl Fn(&NextHop) -> bool) -> Peers {
+    let mut all = peers.clone();
+    for (node, hops) in more {
+        for hop in hops.iter().filter(|hop| admitted(hop)) {
+            all.entry(node.clone()).or_default().insert(hop.clone());
+        }
+    }
+    all
 }
 
 /// Bundle hash and facts hash. Of the facts only the neighbours count: nothing else changes a text.

@@ -114,7 +114,10 @@ impl Sent {
 
     async fn write(&mut self, writer: &Writer, say: &ToSay, counters: &Counters) {
         let mut failed = false;
-        if let (Some(report), Some(observed)) = (&say.node, &say.observed) {
+        if let (Some(report), Some(observed)) = (&say.node, &say.observed)
+            // What is withdrawn needs no heartbeat.
+            && !(report.conditions.is_empty() && report.is_on(observed))
+        {
             let result = writer.node(&observed.uid, report, Timestamp::now()).await;
             counters.wrote("Node", result.is_ok());
             match result {

@@ -43,6 +43,8 @@ pub struct Outcome<'a> {
     pub plan: &'a Plan,
     /// What may be changed.
     pub policy: ApplyPolicy,
+    /// The revision that runs.
+    pub in_force: Option<&'a str>,
     /// What the look found; `None` if nothing can be judged yet.
     pub judged: Option<Result<&'a Judgement, &'a str>>,
     /// Words of an earlier life may still stand.
@@ -62,14 +64,24 @@ pub struct Speaker {
     health: Option<(&'static str, Timestamp)>,
     /// A better label than the shown one, since when.
     better: Option<Timestamp>,
-    /// Generation of the Switch for which Ready was reached.
-    ready: Option<i64>,
+    /// UID and generation of the Switch for which Ready was reached.
+    ready: Option<(String, i64)>,
     /// Times of the Switch's own conditions.
     switch_since: BTreeMap<&'static str, (String, Timestamp)>,
     next_hops: BTreeMap<String, (usize, Timestamp)>,
 }
 
 impl Speaker {
+    /// A speaker that has said nothing yet; `ready` is the generation that an earlier life was done with.
+    pub fn new(ready: Option<(String, i64)>) -> Self {
+        Self { ready, ..Self::default() }
+    }
+
+    /// The generation that is done with.
+    pub fn ready(&self) -> Option<&(String, i64)> {
+        self.ready.as_ref()
+    }
+
     /// Takes over what the Node says since an earlier life, if it is young enough to stand.
     pub fn adopt(&mut self, node: &OwnNode, now: Timestamp) {
         for kind in [CONFIG_APPLIED, FIB_SYNCED] {
@@ -128,8 +140,11 @@ impl Speaker {
             }),
         };
         self.stamp(FIB_SYNCED, synced, outcome.now);
+        if *outcome.change == ChangeStatus::Retired {
+            return NodeReport { conditions: BTreeMap::new(), health: None };
+        }
         let wanted = condition::label(self.conditions.values().map(|stamped| &stamped.condition));
-        NodeReport { conditions: self.conditions.clone(), health: self.label(wanted, outcome.now) }
+        NodeReport { conditions: self.conditions.clone(), health: Some(self.label(wanted, outcome.now)) }
     }
 
     fn stamp(&mut self, kind: &'static str, condition: Condition, now: Timestamp) {
@@ -176,12 +191,11 @@ impl Speaker {
     pub fn switch(&mut self, outcome: &Outcome<'_>) -> Option<Value> {
         let switch = outcome.switch?;
         let generation = switch.metadata.generation.unwrap_or(0);
-        let conditions = self.switch_conditions(outcome, generation);
+        let uid = switch.metadata.uid.clone().unwrap_or_default();
+        let conditions = self.switch_conditions(outcome, &(uid, generation));
         let (vips, omitted) = bounded(&outcome.verdict.vips);
         let plan = outcome.plan;
-        let applied = matches!(outcome.change, ChangeStatus::Applied)
-            .then_some(outcome.desired.revision.clone())
-            .flatten();
+        let applied = outcome.in_force.map(str::to_owned);
         let all = outcome.verdict.vips.len();
         let ok = outcome.verdict.vips.iter().filter(|vip| vip.state == State::Ok).count();
         let mut status = json!({
@@ -207,7 +221,7 @@ impl Speaker {
         Some(status)
     }
 
-    fn switch_conditions(&mut self, outcome: &Outcome<'_>, generation: i64) -> Vec<Value> {
+    fn switch_conditions(&mut self, outcome: &Outcome<'_>, generation: &(String, i64)) -> Vec<Value> {
         let (Some(applied), Some(verified)) =
             (self.applied.clone(), self.conditions.get(FIB_SYNCED).cloned())
         else {
@@ -218,10 +232,12 @@ impl Speaker {
         let settled =
             status == Status::True || (reason == Reason::PlanOnly && outcome.policy != ApplyPolicy::Enforce);
         if settled {
-            self.ready = Some(generation);
+            self.ready = Some(generation.clone());
         }
-        let ready = self.ready == Some(generation);
-        let stalled = !ready && status == Status::False;
+        let ready = self.ready.as_ref() == Some(generation);
+        // Whoever waits for a word is not stuck.
+        let waits = matches!(reason, Reason::ApprovalRequired | Reason::MassRemoval);
+        let stalled = !ready && !waits && status == Status::False;
         let word = |yes: bool| if yes { "True" } else { "False" };
         let (ready_reason, ready_message) = if ready && !settled {
             ("Applied".to_owned(), "this generation was applied and confirmed".to_owned())
@@ -241,7 +257,10 @@ impl Speaker {
                 verified.condition.message,
             ),
         ];
+        // Nobody looks after the forwarding table of a retired switch.
+        let retired = *outcome.change == ChangeStatus::Retired;
         own.into_iter()
+            .filter(|(kind, ..)| !(retired && *kind == "Verified"))
             .map(|(kind, status, reason, message)| {
                 let entry = self.switch_since.entry(kind).or_insert_with(|| (status.to_owned(), outcome.now));
                 if entry.0 != status {
@@ -249,7 +268,7 @@ impl Speaker {
                 }
                 json!({
                     "type": kind, "status": status, "reason": reason, "message": message,
-                    "observedGeneration": generation, "lastTransitionTime": seconds(entry.1),
+                    "observedGeneration": generation.1, "lastTransitionTime": seconds(entry.1),
                 })
             })
             .collect()
@@ -339,7 +358,12 @@ pub fn verdict(
     };
     Verdict {
         switch: me.to_owned(),
-        revision: desired.revision.clone().unwrap_or_default(),
+        revision: desired
+            .revision_in_force
+            .as_ref()
+            .or(desired.revision.as_ref())
+            .cloned()
+            .unwrap_or_default(),
         observed_at: now,
         verdict: word,
         vips,

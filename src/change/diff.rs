@@ -43,7 +43,29 @@ pub struct OwnerPlan {
     pub remove: Vec<String>,
     /// The commands that get there, in order, adds before deletes.
     pub commands: Vec<String>,
+    /// Digest of our lines that run now, neighbours aside: the same difference from elsewhere is another plan.
+    #[serde(default)]
+    pub start: String,
+    /// What is to be journalled before the commands: the globals that we will have set when they are done.
+    #[serde(default)]
+    pub globals: Vec<Global>,
 }
+
+/// A global that we set, and what stood in its place before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Global {
+    /// The blocks around it, outermost first.
+    pub context: Vec<String>,
+    /// What it is the value of; only one line with this slot can stand in the context.
+    pub slot: String,
+    /// The line that we set.
+    pub set: String,
+    /// The line that was found in its place; restored when we no longer want ours.
+    pub found: Option<String>,
+}
+
+/// The globals that we have set, by owner.
+pub type Journal = BTreeMap<Owner, Vec<Global>>;
 
 /// The difference between running and candidate, by owner. Owners with nothing to do are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,12 +80,18 @@ impl Plan {
         self.owners.is_empty()
     }
 
-    /// First 12 hex digits of the SHA-256 over the difference; empty plans have none.
+    /// Nothing that runs is removed or written over.
+    pub fn only_adds(&self) -> bool {
+        self.owners.values().all(|plan| plan.remove.is_empty())
+    }
+
+    /// First 12 hex digits of the SHA-256 over the difference and what it starts from; empty plans have none.
     pub fn hash(&self) -> Option<String> {
         (!self.is_empty()).then(|| {
             snapshot::digest(self.owners.iter().flat_map(|(owner, plan)| {
-                let OwnerPlan { add, remove, commands: _ } = plan;
-                std::iter::once(owner.as_bytes())
+                let OwnerPlan { add, remove, commands: _, start, globals: _ } = plan;
+                [owner.as_bytes(), start.as_bytes()]
+                    .into_iter()
                     .chain(add.iter().map(String::as_bytes))
                     .chain(std::iter::once(b"--".as_slice()))
                     .chain(remove.iter().map(String::as_bytes))

@@ -21,7 +21,8 @@ fn difference(running: &Running, wanted: Option<&String>) -> Plan {
         return Plan::default();
     }
     let commands = add.iter().cloned().chain(remove.iter().map(|line| format!("no {line}"))).collect();
-    Plan { owners: BTreeMap::from([("nos".to_owned(), OwnerPlan { add, remove, commands })]) }
+    let plan = OwnerPlan { add, remove, commands, ..OwnerPlan::default() };
+    Plan { owners: BTreeMap::from([("nos".to_owned(), plan)]) }
 }
 
 impl Dialect for Lines {
@@ -31,6 +32,9 @@ impl Dialect for Lines {
             Some(text) => Err(Refusal::ForeignLine { line: text.clone() }),
             None => Ok(difference(running, wanted)),
         }
+    }
+    fn nothing(&self) -> Candidate {
+        want("").target.candidate
     }
     fn undo(&self, now: &Running, before: &Running) -> Plan {
         difference(now, before.texts.get("nos"))
@@ -68,8 +72,8 @@ impl Switch {
                 }
                 Seen::Sent(Vec::new())
             }
-            Step::WriteStartup(_) if self.full_disk => Seen::NotSaved("no space left on device".into()),
-            Step::WriteStartup(candidate) => {
+            Step::WriteStartup { .. } if self.full_disk => Seen::NotSaved("no space left on device".into()),
+            Step::WriteStartup { candidate, .. } => {
                 self.startup = candidate.texts.get("nos").cloned();
                 Seen::Saved
             }
@@ -84,7 +88,13 @@ impl Switch {
 
 fn want(text: &str) -> Want {
     Want {
-        candidate: Candidate { texts: BTreeMap::from([("nos".to_owned(), text.to_owned())]) },
+        target: Target {
+            candidate: Candidate { texts: BTreeMap::from([("nos".to_owned(), text.to_owned())]) },
+            bundle: text.to_owned(),
+            peers: Peers::new(),
+        },
+        interim: None,
+        consent: Consent::default(),
         policy: ApplyPolicy::Enforce,
         drift: DriftPolicy::Revert,
         adopt: Vec::new(),
@@ -107,7 +117,7 @@ fn settle(machine: &mut CommitMachine<Lines>, switch: &mut Switch, now: Instant)
 }
 
 fn start() -> (CommitMachine<Lines>, Switch, Instant) {
-    (CommitMachine::new(Lines, 7, None), Switch::default(), Instant::now())
+    (CommitMachine::new(Lines, 7, Memory::default()), Switch::default(), Instant::now())
 }
 
 #[test]
@@ -117,7 +127,7 @@ fn a_good_candidate_is_applied_read_back_saved_and_confirmed() {
     settle(&mut machine, &mut switch, now);
     assert_eq!(*machine.status(), ChangeStatus::Applied);
     assert_eq!((switch.running.len(), switch.startup.as_deref()), (2, Some("a\nb")));
-    assert_eq!(machine.confirmed().map(Candidate::hash), Some(want("a\nb").candidate.hash()));
+    assert_eq!(machine.confirmed(), Some(&want("a\nb").target));
 }
 
 #[test]
@@ -262,6 +272,108 @@ fn a_newer_text_waits_until_the_change_in_flight_has_settled() {
     assert_eq!((switch.running.clone(), switch.startup.as_deref()), (vec!["b".to_owned()], Some("b")));
 }
 
+/// `text` of `bundle`, wanted by a Switch.
+fn by_switch(bundle: &str, text: &str) -> Want {
+    let mut want = want(text);
+    want.target.bundle = bundle.into();
+    want.consent.approver = consent::Approver::Switch;
+    want
+}
+
+#[test]
+fn a_change_that_does_more_than_add_waits_for_its_hash() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(by_switch("one", "a\nb"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(*machine.status(), ChangeStatus::Applied, "the first change only added");
+    let interim = machine.confirmed().cloned();
+    let second = Want { interim: interim.clone(), ..by_switch("two", "a\nc") };
+    machine.want(second.clone());
+    settle(&mut machine, &mut switch, now);
+    let ChangeStatus::AwaitingApproval { hold: Hold::MoreThanAdds, hash, lines } = machine.status().clone()
+    else {
+        panic!("{:?}", machine.status())
+    };
+    assert_eq!(
+        (switch.running.as_slice(), lines.as_slice()),
+        (&["a".to_owned(), "b".into()][..], &["+ c".to_owned(), "- b".into()][..])
+    );
+    let wrong = Consent { approved: Some("000000000000".into()), ..second.consent.clone() };
+    machine.want(Want { consent: wrong, ..second.clone() });
+    settle(&mut machine, &mut switch, now);
+    assert!(matches!(machine.status(), ChangeStatus::AwaitingApproval { .. }));
+
+    // Meanwhile a neighbour comes by the bundle in force, and drift is put back.
+    let more =
+        Target { candidate: want("a\nb\nn").target.candidate, bundle: "one".into(), peers: Peers::new() };
+    let second = Want { interim: Some(more.clone()), ..by_switch("two", "a\nc\nn") };
+    switch.running.push("x".into());
+    machine.want(second.clone());
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(switch.running, ["a", "b", "n"]);
+    assert_eq!(switch.startup.as_deref(), Some("a\nb\nn"));
+    assert_eq!(machine.confirmed(), Some(&more));
+    assert!(matches!(machine.status(), ChangeStatus::AwaitingApproval { hash: same, .. } if *same == hash));
+
+    let approved = Consent { approved: Some(hash), ..second.consent.clone() };
+    machine.want(Want { consent: approved, ..second });
+    settle(&mut machine, &mut switch, now);
+    assert_eq!((machine.status(), switch.running.len()), (&ChangeStatus::Applied, 3));
+    assert!(switch.running.contains(&"c".to_owned()));
+}
+
+#[test]
+fn a_bad_bundle_is_not_tried_again_with_other_neighbours() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(by_switch("one", "a"));
+    settle(&mut machine, &mut switch, now);
+    switch.deaf_to = vec!["bad".into()];
+    let interim = machine.confirmed().cloned();
+    machine.want(Want { interim, ..by_switch("two", "a\nbad") });
+    settle(&mut machine, &mut switch, now);
+    assert!(matches!(machine.status(), ChangeStatus::ReadBackDiffers { .. }), "{:?}", machine.status());
+    let sent = switch.sent;
+    let more = Target { candidate: want("a\nn").target.candidate, bundle: "one".into(), peers: Peers::new() };
+    machine.want(Want { interim: Some(more), ..by_switch("two", "a\nbad\nn") });
+    settle(&mut machine, &mut switch, now);
+    assert_eq!((switch.running.as_slice(), switch.sent), (&["a".to_owned(), "n".into()][..], sent + 1));
+    assert!(matches!(machine.status(), ChangeStatus::ReadBackDiffers { .. }), "{:?}", machine.status());
+    // A mended bundle is another one.
+    machine.want(by_switch("three", "a\nn\ngood"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+}
+
+#[test]
+fn a_refused_bundle_leaves_the_one_in_force_kept_up() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(by_switch("one", "a"));
+    settle(&mut machine, &mut switch, now);
+    let more = Target { candidate: want("a\nn").target.candidate, bundle: "one".into(), peers: Peers::new() };
+    machine.want(Want { interim: Some(more), ..by_switch("two", "foreign") });
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(switch.running, ["a", "n"]);
+    assert!(matches!(machine.status(), ChangeStatus::Refused(_)));
+}
+
+#[test]
+fn a_retired_switch_is_emptied_once_and_then_left_alone() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(by_switch("one", "a\nb"));
+    settle(&mut machine, &mut switch, now);
+    let retired = Want { policy: ApplyPolicy::Retired, ..by_switch("one", "a\nb") };
+    machine.want(retired.clone());
+    settle(&mut machine, &mut switch, now);
+    assert_eq!((switch.running.len(), switch.startup.as_deref()), (0, Some("")));
+    assert_eq!(*machine.status(), ChangeStatus::Retired);
+    switch.running.push("a".into());
+    settle(&mut machine, &mut switch, now + DRIFT_PERIOD * 3);
+    assert_eq!(switch.running, ["a"], "what somebody does afterwards is theirs");
+    machine.want(by_switch("one", "a\nb"));
+    settle(&mut machine, &mut switch, now + DRIFT_PERIOD * 4);
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Want(String, u64),
@@ -290,7 +402,9 @@ proptest! {
     /// Whatever happens: what is confirmed was read back, startup is what was confirmed, and it comes to rest.
     #[test]
     fn an_unverified_text_is_never_confirmed(events in prop::collection::vec(event(), 1..40)) {
-        let (mut machine, mut switch, mut now) = start();
+        let (_, mut switch, mut now) = start();
+        let memory = Memory { confirmed: Some(want("").target), ..Memory::default() };
+        let mut machine = CommitMachine::new(Lines, 7, memory);
         for event in events {
             match event {
                 Event::Want(text, retry) => machine.want(Want { retry, ..want(&text) }),
@@ -300,7 +414,7 @@ proptest! {
                 Event::Pass(seconds) => now += Duration::from_secs(seconds),
                 Event::Steps(count) => for _ in 0..count {
                     let step = machine.step(now);
-                    if let Step::WriteStartup(candidate) = &step {
+                    if let Step::WriteStartup { candidate, .. } = &step {
                         // Nobody tampers between two steps here, so what is saved must run.
                         prop_assert!(difference(&switch.text(), candidate.texts.get("nos")).is_empty()
                             || !switch.running.is_empty());
@@ -309,8 +423,8 @@ proptest! {
                         Some(seen) => machine.see(seen, now),
                         None => break,
                     }
-                    if *machine.status() == ChangeStatus::Applied && matches!(step, Step::WriteStartup(_)) {
-                        prop_assert_eq!(machine.confirmed().and_then(|c| c.texts.get("nos")), switch.startup.as_ref());
+                    if *machine.status() == ChangeStatus::Applied && matches!(step, Step::WriteStartup { .. }) {
+                        prop_assert_eq!(machine.confirmed().and_then(|c| c.candidate.texts.get("nos")), switch.startup.as_ref());
                     }
                 },
             }

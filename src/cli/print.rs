@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::change::consent::Hold;
 use crate::change::diff::Plan;
 use crate::health::{DifferenceKind, Verdict, VipVerdict};
 use crate::settings::Output;
@@ -16,8 +17,12 @@ fn structured(value: &impl Serialize, output: Output) -> anyhow::Result<String> 
     })
 }
 
-/// A plan.
-pub fn plan(plan: &Plan, revision: &str, output: Output) -> anyhow::Result<String> {
+/// A plan, and why it would wait.
+pub fn plan(plan: &Plan, hold: Option<Hold>, revision: &str, output: Output) -> anyhow::Result<String> {
+    let waits = hold.map(|hold| match hold {
+        Hold::MoreThanAdds | Hold::FirstContact => "ApprovalRequired",
+        Hold::MassRemoval => "MassRemoval",
+    });
     if output != Output::Table {
         let owners: serde_json::Value = plan
             .owners
@@ -28,7 +33,10 @@ pub fn plan(plan: &Plan, revision: &str, output: Output) -> anyhow::Result<Strin
             })
             .collect::<serde_json::Map<_, _>>()
             .into();
-        return structured(&json!({"revision": revision, "hash": plan.hash(), "owners": owners}), output);
+        return structured(
+            &json!({"revision": revision, "hash": plan.hash(), "waits": waits, "owners": owners}),
+            output,
+        );
     }
     let mut text = String::new();
     match plan.hash() {
@@ -38,6 +46,9 @@ pub fn plan(plan: &Plan, revision: &str, output: Output) -> anyhow::Result<Strin
                 writeln!(text, "{line}")?;
             }
             writeln!(text, "plan {hash} for revision {revision}")?;
+            if let Some(waits) = waits {
+                writeln!(text, "{waits}: waits for spec.approvedPlan: \"{hash}\"")?;
+            }
         }
     }
     Ok(text)

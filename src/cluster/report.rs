@@ -48,16 +48,16 @@ pub struct Stamped {
 /// What the Node is to say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeReport {
-    /// By type.
+    /// By type. Empty on a retired switch: then what was said is withdrawn.
     pub conditions: BTreeMap<&'static str, Stamped>,
-    /// The value of the health label.
-    pub health: &'static str,
+    /// The value of the health label; `None` to withdraw it.
+    pub health: Option<&'static str>,
 }
 
 impl NodeReport {
     /// True if `node` says all this already, whatever its heartbeat. Times of earlier flips are the Node's own.
     pub fn is_on(&self, node: &OwnNode) -> bool {
-        node.health.as_deref() == Some(self.health)
+        node.health.as_deref() == self.health
             && node.conditions.len() == self.conditions.len()
             && self.conditions.iter().all(|(kind, Stamped { condition, since: _ })| {
                 node.conditions.get(*kind).is_some_and(|there| {
@@ -103,10 +103,12 @@ impl Writer {
                 })
             })
             .collect();
+        let labels: BTreeMap<&str, &str> =
+            report.health.map(|health| (HEALTH_LABEL, health)).into_iter().collect();
         let patch = json!({
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self.me, "uid": uid, "labels": {(HEALTH_LABEL): report.health}},
+            "metadata": {"name": self.me, "uid": uid, "labels": labels},
             "status": {"conditions": conditions},
         });
         let params = PatchParams::apply(MANAGER).force();

@@ -107,7 +107,7 @@ pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compa
         .filter(|(prefix, route)| route.is_some() || expectation.vips.contains_key(prefix))
         .map(|(prefix, route)| {
             let vip = expectation.vips.get(prefix).unwrap_or(&nobody);
-            (*prefix, compare_one(vip, route.as_ref(), &look.peers))
+            (*prefix, compare_one(vip, route.as_ref(), &look.peers, &expectation.leaving))
         })
         .collect()
 }
@@ -116,6 +116,7 @@ fn compare_one(
     vip: &ExpectedVip,
     route: Option<&Route>,
     peers: &BTreeMap<IpAddr, Option<Route>>,
+    leaving: &BTreeSet<NextHop>,
 ) -> Compared {
     let expected = resolve(vip, peers);
     let wrong_kind = route.map(|route| route.kind).filter(|kind| *kind != RouteKind::Unicast);
@@ -131,6 +132,7 @@ fn compare_one(
             expected.keys().filter(|e| !live.values().any(|hop| e.is_met_by(hop))).cloned().collect(),
             live.iter()
                 .filter(|(_, hop)| !expected.keys().any(|e| e.is_met_by(hop)))
+                .filter(|(_, hop)| !leaving.iter().any(|l| l.is_met_by(hop)))
                 .map(|(name, _)| name.clone())
                 .collect(),
         )

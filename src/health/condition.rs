@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeStatus;
+use crate::change::consent::Hold;
 use crate::health::clock::{Judgement, Standing};
 use crate::health::ladder::Fault;
 use crate::health::{DifferenceKind, State};
@@ -75,6 +76,12 @@ pub enum Reason {
     RollbackFailed,
     /// The policy forbids writing.
     PlanOnly,
+    /// The change does more than add: it waits for `spec.approvedPlan`.
+    ApprovalRequired,
+    /// The change removes many neighbours at once: it waits for `spec.approvedPlan`.
+    MassRemoval,
+    /// Nothing of switchlet is left on the switch.
+    Retired,
     /// Running left the confirmed text.
     Drifted,
     /// It runs, but a reboot would lose it.
@@ -162,6 +169,27 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             Reason::PlanOnly,
             format!("revision {wanted} differs from what runs, and the policy forbids writing"),
         ),
+        ChangeStatus::AwaitingApproval { hold, hash, lines } => {
+            let (reason, what) = match hold {
+                Hold::MoreThanAdds => (Reason::ApprovalRequired, "does more than add"),
+                Hold::FirstContact => {
+                    (Reason::ApprovalRequired, "is the first on this switch, and does more than add")
+                }
+                Hold::MassRemoval => (Reason::MassRemoval, "removes many neighbours at once"),
+            };
+            // What goes is why it waits.
+            let (gone, new): (Vec<&String>, Vec<&String>) =
+                lines.iter().partition(|line| line.starts_with('-'));
+            let lines: Vec<String> = gone.into_iter().chain(new).cloned().collect();
+            let text = format!(
+                "revision {wanted} waits: plan {hash} {what} (set spec.approvedPlan to \"{hash}\" to carry it out): {}",
+                brief(&lines, ", ")
+            );
+            say(Status::False, reason, text)
+        }
+        ChangeStatus::Retired => {
+            say(Status::True, Reason::Retired, "nothing of switchlet is left on this switch".into())
+        }
         ChangeStatus::Drifted => say(
             Status::False,
             Reason::Drifted,

@@ -43,6 +43,8 @@ pub struct Expectation {
     pub node_of: BTreeMap<NextHop, String>,
     /// Addresses inside the pools whose Services are of another class: neither expected nor unexpected.
     pub not_ours: BTreeSet<Prefix>,
+    /// Next-hops of neighbours that are configured and whose nodes have left: neither expected nor unexpected.
+    pub leaving: BTreeSet<NextHop>,
     /// Inputs that were skipped.
     pub issues: Vec<Issue>,
 }
@@ -104,7 +106,7 @@ pub fn expect(
     issues.dedup();
     let node_of =
         peers.iter().flat_map(|(node, hops)| hops.iter().map(|hop| (hop.clone(), node.clone()))).collect();
-    Expectation { vips, peers, node_of, not_ours, issues }
+    Expectation { vips, peers, node_of, not_ours, leaving: BTreeSet::new(), issues }
 }
 
 fn expected_vip(
@@ -225,7 +227,7 @@ fn candidates<'a>(me: &str, settings: &'a SwitchSettings, facts: &'a ClusterFact
 }
 
 /// The neighbours: listed nodes, and selected nodes with an address inside the subnets.
-fn peers(me: &str, settings: &SwitchSettings, facts: &ClusterFacts, issues: &mut Vec<Issue>) -> Peers {
+pub fn peers(me: &str, settings: &SwitchSettings, facts: &ClusterFacts, issues: &mut Vec<Issue>) -> Peers {
     let nodes = &settings.peering.nodes;
     let mut peers = Peers::new();
     for listed in &nodes.listed {

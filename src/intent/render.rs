@@ -23,8 +23,11 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-/// The placeholder of the peers' password in every text that is shown, hashed or stored.
-pub const PASSWORD_PLACEHOLDER: &str = "<secret:peering.passwordFile>";
+/// What stands for the content of a file of the secrets folder in every text that is shown, hashed or stored. It names the
+/// file, so that another file is another text.
+pub fn placeholder(file: &str) -> String {
+    format!("<secret:{file}>")
+}
 
 /// The longest text that a template may produce, bytes: ConfigMaps are limited to 1 MiB, and a table of ten thousand
 /// neighbours needs 1 MiB of text.
@@ -137,7 +140,7 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers) -> Value {
             "multiplier": peering.bfd.map_or(3, |bfd| bfd.multiplier),
         },
         "maxPrefixes": peering.max_prefixes,
-        "password": if peering.password_file.is_some() { PASSWORD_PLACEHOLDER } else { "" },
+        "password": peering.password_file.as_deref().map(placeholder).unwrap_or_default(),
         "maxPaths": ecmp.max_paths,
         "resilientHash": {
             "enabled": resilient_hash.is_some(),

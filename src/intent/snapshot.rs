@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub mod objects;
 #[cfg(test)]
@@ -135,7 +135,7 @@ pub struct ClusterFacts {
 }
 
 /// The texts of one switch: what its ConfigMaps or its folder contain.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bundle {
     /// Key → text.
     pub texts: BTreeMap<String, String>,

@@ -24,6 +24,8 @@ pub struct SwitchSpec {
     pub config_maps: Vec<ConfigMapRef>,
     /// How changes are applied.
     pub apply: Apply,
+    /// Hash of the plan that may be carried out although it needs approval.
+    pub approved_plan: Option<String>,
 }
 
 /// One ConfigMap of the Switch's namespace.
@@ -56,6 +58,8 @@ pub enum PolicyWord {
     PlanOnly,
     /// Write nothing.
     Paused,
+    /// Take away what is ours.
+    Retired,
 }
 
 /// `spec.apply.drift`.
@@ -74,6 +78,7 @@ impl From<PolicyWord> for ApplyPolicy {
             PolicyWord::Enforce => Self::Enforce,
             PolicyWord::PlanOnly => Self::PlanOnly,
             PolicyWord::Paused => Self::Paused,
+            PolicyWord::Retired => Self::Retired,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::change::dialect::frr as dialect;
-use crate::change::diff::{Candidate, Plan, Running};
+use crate::change::diff::{Candidate, Journal, Plan, Running};
 use crate::files;
 use crate::nos::{NosDriver, NosError};
 use crate::vty::{Daemon, Vty};
@@ -114,7 +114,7 @@ impl FrrDriver {
         if let Some((placeholder, _)) = known {
             return placeholder.clone();
         }
-        let placeholder = format!("<secret:{}>", self.others.len() + 1);
+        let placeholder = format!("<secret:?{}>", self.others.len() + 1);
         self.others.insert(placeholder.clone(), value.to_owned());
         placeholder
     }
@@ -225,7 +225,7 @@ impl NosDriver for FrrDriver {
         self.vtysh(&self.reveal(&commands)).await
     }
 
-    async fn save(&mut self, candidate: &Candidate) -> Result<(), NosError> {
+    async fn save(&mut self, candidate: &Candidate, journal: &Journal) -> Result<(), NosError> {
         let Some(text) = candidate.texts.get(dialect::OWNER) else { return Ok(()) };
         self.texts(PROBE, "echo alive").await?;
         let path = self.places.startup();
@@ -236,7 +236,8 @@ impl NosDriver for FrrDriver {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),
         };
-        let wanted = self.reveal(&dialect::splice(&file, text));
+        let journal = journal.get(dialect::OWNER).map(Vec::as_slice).unwrap_or_default();
+        let wanted = self.reveal(&dialect::splice(&file, text, journal));
         if wanted == file {
             return Ok(());
         }

@@ -8,7 +8,7 @@ fn report(status: Status) -> NodeReport {
     let condition = Condition::new(status, Reason::Applied, "x");
     NodeReport {
         conditions: BTreeMap::from([(CONFIG_APPLIED, Stamped { condition, since: Timestamp::UNIX_EPOCH })]),
-        health: "ok",
+        health: Some("ok"),
     }
 }
 

@@ -53,6 +53,7 @@ impl Pass {
         let metadata = Meta { generation: Some(self.generation), ..Meta::default() };
         let switch = SwitchObject { metadata, spec: SwitchSpec::default() };
         let outcome = Outcome {
+            in_force: None,
             now,
             desired: &self.desired,
             change: &self.change,
@@ -110,13 +111,14 @@ fn work_under_way_is_no_fault_of_the_node() {
     pass().said(&mut speaker, at(0));
     let (node, _) = pass().of(2).with(ChangeStatus::InProgress).said(&mut speaker, at(1));
     assert_eq!(node.conditions[CONFIG_APPLIED].condition.status, Status::True);
-    assert_eq!(node.health, "ok");
+    assert_eq!(node.health, Some("ok"));
 }
 
 #[test]
 fn the_label_worsens_at_once_and_improves_after_a_minute() {
     let mut speaker = Speaker::default();
-    let health = |speaker: &mut Speaker, pass: Pass, seconds| pass.said(speaker, at(seconds)).0.health;
+    let health =
+        |speaker: &mut Speaker, pass: Pass, seconds| pass.said(speaker, at(seconds)).0.health.unwrap();
     assert_eq!(health(&mut speaker, pass(), 0), "ok");
     assert_eq!(health(&mut speaker, pass().refused(), 1), "degraded");
     assert_eq!(health(&mut speaker, pass(), 2), "degraded");

@@ -10,13 +10,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change;
-use crate::change::diff::{Candidate, OwnerPlan, Plan, Refusal, Running};
+use crate::change::diff::{Candidate, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::intent::snapshot::digest;
 
+mod globals;
 mod startup;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+use globals::{Globals, is_global};
 pub use startup::splice;
 
 /// All names of ours begin with this.
@@ -35,6 +38,8 @@ pub struct Known<'a> {
     pub confirmed: Option<&'a str>,
     /// Running lines of globals that may be overwritten.
     pub adopt: &'a [String],
+    /// The globals that we have set, and what they replaced.
+    pub journal: &'a [Global],
 }
 
 /// FRR's dialect, for the machine.
@@ -52,9 +57,14 @@ impl change::Dialect for Frr {
         let wanted = text(&candidate.texts).ok_or_else(|| Refusal::NoText(OWNER.to_owned()))?;
         let confirmed = known.confirmed.and_then(|confirmed| text(&confirmed.texts));
         let running = text(&running.texts).unwrap_or_default();
-        let known = Known { confirmed: confirmed.as_deref(), adopt: known.adopt };
+        let journal = known.journal.get(OWNER).map(Vec::as_slice).unwrap_or_default();
+        let known = Known { confirmed: confirmed.as_deref(), adopt: known.adopt, journal };
         let plan = plan(&running, &wanted, known)?;
         Ok(Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() })
+    }
+
+    fn nothing(&self) -> Candidate {
+        Candidate { texts: BTreeMap::from([(OWNER.to_owned(), String::new())]) }
     }
 
     fn undo(&self, now: &Running, before: &Running) -> Plan {
@@ -102,9 +112,23 @@ pub fn plan(running: &str, candidate: &str, known: Known<'_>) -> Result<Option<O
             return Err(Refusal::ForeignLine { line: show(path) });
         }
     }
-    check_globals(&running, &wanted, known)?;
-    let ours = own(&telling(running.clone()));
-    Ok(difference(&ours, &running, &wanted))
+    globals::check(&running, &wanted, known)?;
+    let mut ours = own(&telling(running.clone()));
+    let start = start(&ours);
+    let Globals { journal, restored, given_up, replaced } =
+        globals::settle(&running, &wanted, known.journal, &ours);
+    let all: Vec<Path> = wanted.into_iter().chain(restored).collect();
+    ours.extend(given_up);
+    ours.extend(replaced);
+    Ok(difference(&ours, &running, &all).map(|plan| OwnerPlan { start, globals: journal, ..plan }))
+}
+
+/// Neighbours come and go with their nodes: a plan that somebody has seen stays the same plan meanwhile.
+fn start(ours: &[Path]) -> String {
+    let mut lines: Vec<String> =
+        ours.iter().filter(|path| stage_of(path) != Stage::Member).map(show).collect();
+    lines.sort();
+    digest(lines.iter().map(String::as_bytes))
 }
 
 /// The plan that brings our part of `now` back to what it was in `before`, globals that were absent included.
@@ -155,6 +179,7 @@ fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerP
         add: add.iter().map(|path| show(path)).collect(),
         remove: remove.iter().copied().chain(overwritten).map(show).collect(),
         commands: commands(&add, &remove, &wanted_blocks(wanted)),
+        ..OwnerPlan::default()
     })
 }
 
@@ -265,7 +290,8 @@ fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<Path> {
         // A block that goes takes its lines along.
         if let Some(depth) = (1..path.len()).find(|depth| {
             let block = &path[..*depth];
-            is_named_block(&block[block.len() - 1]) && !remaining.contains(block)
+            (is_named_block(&block[block.len() - 1]) && !remaining.contains(block))
+                || remove.iter().any(|path| path.as_slice() == block && block[0].starts_with("router bgp "))
         }) {
             push(path[..depth].to_vec());
             continue;
@@ -391,46 +417,6 @@ fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
         return neighbor(line).is_some_and(|name| name.starts_with(NAME_PREFIX) || members.contains(name));
     }
     false
-}
-
-/// The closed list of globals: set if absent, refused if another value runs.
-fn is_global(path: &[String]) -> bool {
-    let line = path[path.len() - 1].as_str();
-    match path.len() {
-        1 => line.starts_with("router bgp ") || line == "zebra nexthop proto only",
-        2 if path[0].starts_with("router bgp ") => {
-            line.starts_with("bgp router-id ")
-                || line.starts_with("bgp bestpath as-path multipath-relax")
-                || line.starts_with("bgp listen limit ")
-        }
-        3 if path[1].starts_with("address-family ") => line.starts_with("maximum-paths "),
-        _ => false,
-    }
-}
-
-fn check_globals(running: &[Path], wanted: &[Path], known: Known<'_>) -> Result<(), Refusal> {
-    let confirmed: BTreeSet<Path> =
-        known.confirmed.map(tree::flatten).unwrap_or_default().into_iter().collect();
-    for path in wanted.iter().filter(|path| is_global(path)) {
-        let Some(wanted_slot) = slot(path) else { continue };
-        // Another AS is another instance: its lines would land in the wrong one.
-        let instance = wanted_slot == "router bgp";
-        let found = running.iter().find(|other| {
-            *other != path
-                && context(other) == context(path)
-                && slot(other).as_deref() == Some(wanted_slot.as_str())
-        });
-        if let Some(found) = found
-            && (instance || !confirmed.contains(found))
-            && !known
-                .adopt
-                .iter()
-                .any(|line| !instance && (*line == show(found) || *line == found[found.len() - 1]))
-        {
-            return Err(Refusal::GlobalConflict { wanted: show(path), found: show(found) });
-        }
-    }
-    Ok(())
 }
 
 /// Lines of which only one can stand in a context: writing the new one replaces the old one.

@@ -7,22 +7,29 @@ use std::collections::BTreeSet;
 
 use super::{Path, context, is_block, is_global, is_ours, members, slot, stage_of, tree};
 use super::{Stage, Writer};
+use crate::change::diff::Global;
 
 /// Our part stands between these comments. FRR drops them when it writes the file itself; then our lines are found
 /// by their names.
 const BEGIN: &str = "! switchlet: begin (generated; edits are lost)";
 const END: &str = "! switchlet: end";
 
-/// `file` with our lines replaced by those of `candidate`.
-pub fn splice(file: &str, candidate: &str) -> String {
+/// `file` with our lines replaced by those of `candidate`. Globals of somebody else stay where they are: ours come after
+/// them, and the last one counts. Where `journal` knows a global of ours that `candidate` no longer sets, the line that
+/// was found comes back.
+pub fn splice(file: &str, candidate: &str, journal: &[Global]) -> String {
     let wanted = super::telling(tree::flatten(candidate));
     let mut owners: BTreeSet<String> = members(&tree::flatten(file));
     owners.extend(members(&wanted));
-    let globals: BTreeSet<(Path, String)> = wanted
-        .iter()
-        .filter(|path| is_global(path) && !is_block(path))
-        .filter_map(|path| slot_or_line(path).map(|slot| (context(path).to_vec(), slot)))
-        .collect();
+    let globals: BTreeSet<&Path> = wanted.iter().filter(|path| is_global(path) && !is_block(path)).collect();
+    // FRR's own `write` drops our comments, so a line of ours may stand anywhere.
+    let is_set_by_us = |path: &Path| {
+        globals.contains(path)
+            || journal.iter().any(|global| {
+                global.context == context(path) && path.last() == Some(&global.set) && !is_block(path)
+            })
+    };
+    let mut dropped = false;
 
     let mut kept: Vec<String> = Vec::new();
     let mut open: Vec<(usize, String)> = Vec::new();
@@ -31,6 +38,7 @@ pub fn splice(file: &str, candidate: &str) -> String {
     for raw in file.lines() {
         if between || raw == BEGIN {
             between = raw != END;
+            dropped = true;
             continue;
         }
         let line = raw.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -60,9 +68,8 @@ pub fn splice(file: &str, candidate: &str) -> String {
         path.push(line.clone());
         open.push((indent, line.clone()));
         let shared = line == "bfd" || line.starts_with("address-family ");
-        let replaced =
-            slot_or_line(&path).is_some_and(|slot| globals.contains(&(context(&path).to_vec(), slot)));
-        if !shared && (is_ours(&path, &owners) || (replaced && !is_block(&path))) {
+        if !shared && (is_ours(&path, &owners) || is_set_by_us(&path)) {
+            dropped = true;
             if is_block(&path) {
                 dropped_block = Some(indent);
             }
@@ -70,17 +77,40 @@ pub fn splice(file: &str, candidate: &str) -> String {
         }
         kept.push(raw.to_owned());
     }
+    if !dropped && wanted.is_empty() {
+        return file.to_owned();
+    }
     let mut text = tidy(&kept);
-    text.push_str(&ours(&wanted));
+    let back = restored(&text, &wanted, journal);
+    if !back.is_empty() {
+        text.extend(["!\n", &written(&back), "\n"]);
+    }
+    if !wanted.is_empty() {
+        text.extend([BEGIN, "\n", &written(&wanted), "\n", END, "\n"]);
+    }
     text
 }
 
-fn slot_or_line(path: &Path) -> Option<String> {
-    slot(path).or_else(|| path.last().cloned())
+/// The lines that stood in place of ours, unless the file has a line in that place.
+fn restored(file: &str, wanted: &[Path], journal: &[Global]) -> Vec<Path> {
+    let there = tree::flatten(file);
+    let taken = |paths: &[Path], global: &Global| {
+        let same = |path: &&Path| context(path) == global.context && slot_or_line(path) == global.slot;
+        paths.iter().any(|path| same(&path))
+    };
+    journal
+        .iter()
+        .filter(|global| !taken(wanted, global) && !taken(&there, global))
+        .filter_map(|global| Some(global.context.iter().chain([global.found.as_ref()?]).cloned().collect()))
+        .collect()
 }
 
-/// Our part as a text of its own. FRR merges blocks that are opened twice, so it need not be woven in.
-fn ours(wanted: &[Path]) -> String {
+fn slot_or_line(path: &Path) -> String {
+    slot(path).or_else(|| path.last().cloned()).unwrap_or_default()
+}
+
+/// Lines as a text of their own. FRR merges blocks that are opened twice, so it need not be woven in.
+fn written(wanted: &[Path]) -> String {
     let mut writer = Writer::default();
     for stage in [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member] {
         for path in wanted.iter().filter(|path| stage_of(path) == stage) {
@@ -96,7 +126,7 @@ fn ours(wanted: &[Path]) -> String {
         }
         writer.leave();
     }
-    format!("{BEGIN}\n{}\n{END}\n", writer.lines.join("\n"))
+    writer.lines.join("\n")
 }
 
 /// Drops runs of separators that removed blocks leave behind, and empty blocks' remains.

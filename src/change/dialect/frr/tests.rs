@@ -72,7 +72,7 @@ fn planned(running: &str, candidate: &str) -> OwnerPlan {
 
 /// The running text after `candidate` was applied beside the foreign part.
 fn both() -> String {
-    splice(FOREIGN, OURS)
+    splice(FOREIGN, OURS, &[])
 }
 
 #[test]
@@ -179,12 +179,15 @@ fn a_global_of_somebody_else_is_a_conflict_unless_adopted_or_set_by_us() {
     let refusal = plan(&running, &wanted, Known::default()).unwrap_err();
     assert_eq!(refusal.reason(), "GlobalConflict");
     let adopt = ["bgp router-id 10.9.9.9".to_owned()];
-    assert!(plan(&running, &wanted, Known { adopt: &adopt, confirmed: None }).unwrap().is_some());
+    assert!(plan(&running, &wanted, Known { adopt: &adopt, ..Known::default() }).unwrap().is_some());
     let confirmed = wanted.replace("10.0.0.1", "10.9.9.9");
-    assert!(plan(&running, &wanted, Known { adopt: &[], confirmed: Some(&confirmed) }).unwrap().is_some());
+    assert!(
+        plan(&running, &wanted, Known { confirmed: Some(&confirmed), ..Known::default() }).unwrap().is_some()
+    );
     let other_as = OURS.replace("router bgp 65001", "router bgp 65002");
     let adopt = ["router bgp 65001".to_owned()];
-    let refusal = plan(&running, &other_as, Known { adopt: &adopt, confirmed: Some(OURS) }).unwrap_err();
+    let refusal =
+        plan(&running, &other_as, Known { adopt: &adopt, confirmed: Some(OURS), journal: &[] }).unwrap_err();
     assert_eq!(refusal.reason(), "GlobalConflict", "an AS is never adopted");
 }
 
@@ -215,12 +218,123 @@ fn the_startup_text_keeps_what_is_not_ours() {
     for line in FOREIGN.lines().filter(|line| *line != "end" && *line != "!") {
         assert!(text.contains(line), "{line} is lost:\n{text}");
     }
-    assert_eq!(splice(&text, OURS), text, "writing it again changes nothing");
+    assert_eq!(splice(&text, OURS, &[]), text, "writing it again changes nothing");
     let smaller = OURS.replace(" neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS\n", "");
-    let text = splice(&text, &smaller);
+    let text = splice(&text, &smaller, &[]);
     assert!(!text.contains("192.168.1.11"), "{text}");
     assert_eq!(plan(&text, &smaller, Known::default()).unwrap(), None);
     for line in FOREIGN.lines().filter(|line| *line != "end" && *line != "!") {
         assert!(text.contains(line), "{line} is lost");
     }
+}
+
+/// The switch's running text after these commands, as FRR would have it: enough of it for the globals.
+fn globals_of(plan: &OwnerPlan) -> Vec<(&str, &str, Option<&str>)> {
+    plan.globals.iter().map(|g| (g.slot.as_str(), g.set.as_str(), g.found.as_deref())).collect()
+}
+
+#[test]
+fn what_a_global_was_before_is_journalled_and_comes_back() {
+    let wanted = OURS.replace(" bgp bestpath", " bgp router-id 10.0.0.1\n bgp bestpath");
+    let found = FOREIGN.replace("router bgp 65001\n", "router bgp 65001\n bgp router-id 10.9.9.9\n");
+    let adopt = ["bgp router-id 10.9.9.9".to_owned()];
+    let first = plan(&found, &wanted, Known { adopt: &adopt, ..Known::default() }).unwrap().unwrap();
+    assert_eq!(
+        globals_of(&first),
+        [
+            ("zebra nexthop proto only", "zebra nexthop proto only", None),
+            ("bgp router-id", "bgp router-id 10.0.0.1", Some("bgp router-id 10.9.9.9")),
+            ("bgp bestpath as-path multipath-relax", "bgp bestpath as-path multipath-relax", None),
+            ("maximum-paths", "maximum-paths 64", None),
+        ]
+    );
+    assert!(
+        first.remove.contains(&"router bgp 65001 / bgp router-id 10.9.9.9".to_owned()),
+        "what is written over is shown: {first:#?}"
+    );
+    let startup = splice(&found, &wanted, &first.globals);
+    assert!(startup.contains("bgp router-id 10.9.9.9"), "the operator's line stays in the file:\n{startup}");
+
+    // Another value of ours: the first finding stands.
+    let known = |journal| Known { adopt: &[], confirmed: Some(&wanted), journal };
+    let running = splice(&found.replace(" bgp router-id 10.9.9.9\n", ""), &wanted, &[]);
+    let other = wanted.replace("router-id 10.0.0.1", "router-id 10.0.0.2");
+    let second = plan(&running, &other, known(&first.globals)).unwrap().unwrap();
+    assert_eq!(globals_of(&second)[1].2, Some("bgp router-id 10.9.9.9"));
+
+    // Not wanted any more: what was found comes back, and what was not there goes.
+    let fewer = OURS.replace(" bgp bestpath as-path multipath-relax\n", "");
+    let third = plan(&running, &fewer, known(&first.globals)).unwrap().unwrap();
+    assert_eq!(
+        third.commands,
+        [
+            "router bgp 65001",
+            " bgp router-id 10.9.9.9",
+            "exit",
+            "router bgp 65001",
+            " no bgp bestpath as-path multipath-relax",
+            "exit"
+        ]
+    );
+    // Unless somebody else has changed it since.
+    let theirs = running.replace("router-id 10.0.0.1", "router-id 10.7.7.7");
+    let fourth = plan(&theirs, OURS, known(&first.globals)).unwrap();
+    assert_eq!(fourth, None);
+}
+
+#[test]
+fn a_retired_switch_has_nothing_of_ours() {
+    let empty = "frr defaults datacenter\n!\nend\n";
+    let first = plan(empty, OURS, Known::default()).unwrap().unwrap();
+    let running = splice("", OURS, &[]);
+    let known = Known { confirmed: Some(OURS), adopt: &[], journal: &first.globals };
+    let gone = plan(&running, "", known).unwrap().unwrap();
+    assert_eq!(
+        gone.commands.iter().filter(|command| command.contains("router bgp")).collect::<Vec<_>>(),
+        ["no router bgp 65001"],
+        "the instance was ours: {:#?}",
+        gone.commands
+    );
+    assert!(gone.commands.contains(&"no zebra nexthop proto only".to_owned()));
+    assert_eq!(splice(&running, "", &first.globals), "");
+    assert_eq!(splice(FOREIGN, "", &[]), FOREIGN, "a file without us stays as it is");
+
+    // Somebody else has moved in meanwhile: the instance stays.
+    let shared =
+        running.replace("router bgp 65001\n", "router bgp 65001\n neighbor 10.0.12.1 remote-as 65100\n");
+    let gone = plan(&shared, "", known).unwrap().unwrap();
+    assert!(!gone.commands.contains(&"no router bgp 65001".to_owned()), "{:#?}", gone.commands);
+    assert!(
+        gone.commands.contains(&" no neighbor SWITCHLET-SPEAKERS peer-group".to_owned()),
+        "{:#?}",
+        gone.commands
+    );
+
+    // It was there before us: it stays too.
+    let first = plan(FOREIGN, OURS, Known::default()).unwrap().unwrap();
+    let known = Known { confirmed: Some(OURS), adopt: &[], journal: &first.globals };
+    let gone = plan(&both(), "", known).unwrap().unwrap();
+    assert!(
+        !gone.commands.iter().any(|c| c.contains("no router bgp") || c.contains("10.0.12.1")),
+        "{gone:#?}"
+    );
+    assert!(gone.commands.contains(&"  no maximum-paths 64".to_owned()), "{:#?}", gone.commands);
+}
+
+#[test]
+fn a_plan_is_named_by_what_it_does_and_where_it_starts() {
+    let other = OURS.replace("timers 3 9", "timers 5 15");
+    let hash = |running: &str, wanted: &str| {
+        let plan = planned(running, wanted);
+        Plan { owners: BTreeMap::from([(OWNER.to_owned(), plan)]) }.hash().unwrap()
+    };
+    let start = both();
+    let hashed = hash(&start, &other);
+    assert_eq!(hashed, hash(&start, &other));
+    // A neighbour that came meanwhile, on both sides, makes it no other plan.
+    let member = " neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS\n";
+    let one_more = |text: &str| text.replace(member, &format!("{member}{}", member.replace(".11", ".12")));
+    assert_eq!(hashed, hash(&one_more(&start), &one_more(&other)));
+    assert_ne!(hashed, hash(&start, &one_more(&other)), "another difference");
+    assert_ne!(hashed, hash(&start.replace("transmit-interval 400", "transmit-interval 500"), &other));
 }
