@@ -17,12 +17,13 @@ use tokio::time::Instant;
 use crate::change::consent::{Approver, Consent, History};
 use crate::change::diff::Plan;
 use crate::change::{ApplyPolicy, CommitMachine, Dialect, Memory, Seen, Step, Target, Want};
+use crate::cluster::events::{Record, Recorder, Regarding};
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
 use crate::files;
 use crate::health::Word;
 use crate::health::clock::{Clocks, Judge, Judgement};
-use crate::health::condition::{self, Condition, Reason, Status};
+use crate::health::condition::{self, Condition, FIB_SYNCED, Reason, Status};
 use crate::intent::switch::SwitchObject;
 use crate::nos::{NosDriver, NosError};
 use crate::rib::RibReader;
@@ -32,12 +33,14 @@ pub mod desired;
 pub mod inputs;
 pub mod reporter;
 pub mod say;
+pub mod tell;
 pub mod verify;
 
 use desired::{Deriver, Desired, Remembered};
 use inputs::{Gathered, Inputs};
 use reporter::ToSay;
 use say::{Outcome, Speaker};
+use tell::{About, Kind, News, Teller};
 use verify::Verifier;
 
 /// Kernel events come in bursts: a link that goes down changes many routes. Short enough for a condition within a
@@ -66,6 +69,8 @@ pub struct Parts<N, F, R> {
     pub state: StateFolder,
     /// To the reporter.
     pub say: watch::Sender<Arc<ToSay>>,
+    /// To the writer of Events; absent without an API server.
+    pub events: Option<Recorder>,
     /// To the endpoint.
     pub published: watch::Sender<Published>,
     /// Metrics.
@@ -134,6 +139,7 @@ struct Agent<D, N, F, R> {
     parts: Parts<N, F, R>,
     machine: CommitMachine<D>,
     speaker: Speaker,
+    teller: Teller,
     desired: Desired,
     gathered: Option<Gathered>,
     policy: ApplyPolicy,
@@ -176,6 +182,7 @@ where
         parts,
         machine,
         speaker: Speaker::new(saved.ready.clone()),
+        teller: Teller::default(),
         desired: Desired::default(),
         gathered: None,
         policy: ApplyPolicy::default(),
@@ -466,6 +473,38 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
     }
 
+    /// Hands Events to their writer, as far as their objects exist.
+    fn tell(&self, news: Vec<News>) {
+        let (Some(recorder), Some(gathered)) = (&self.parts.events, &self.gathered) else { return };
+        for News { about, kind, reason, action, note, at } in news {
+            let regarding = match about {
+                About::Node => gathered.node.as_ref().map(|node| Regarding {
+                    kind: "Node",
+                    namespace: None,
+                    name: self.parts.me.clone(),
+                    uid: node.uid.clone(),
+                }),
+                About::Service(name) => {
+                    gathered.facts.services.iter().find(|service| service.name == name).map(|service| {
+                        Regarding {
+                            kind: "Service",
+                            uid: service.uid.clone(),
+                            namespace: Some(name.namespace),
+                            name: name.name,
+                        }
+                    })
+                }
+            };
+            let kind = match kind {
+                Kind::Normal => "Normal",
+                Kind::Warning => "Warning",
+            };
+            if let Some(regarding) = regarding {
+                recorder.record(Record { regarding, kind, reason, action, note, at });
+            }
+        }
+    }
+
     /// The revision that runs, as far as it is known.
     fn in_force(&self) -> Option<&str> {
         let confirmed = self.machine.confirmed();
@@ -519,7 +558,19 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 switch,
                 verdict: &verdict,
             };
+            let before = self.speaker.conditions().clone();
             let report = self.speaker.node(&outcome);
+            let mut news = Teller::conditions(&before, &report.conditions, now);
+            if matches!(judged, Some(Ok(_))) {
+                let stood = before.get(FIB_SYNCED).is_some_and(|s| s.condition.status == Status::False);
+                news.extend(self.teller.vips(&self.parts.me, &verdict.vips, stood, now));
+            }
+            let issues = self.teller.issues(&verdict.issues, now);
+            for issue in &issues {
+                tracing::warn!(reason = issue.reason, "skipped: {}", issue.note);
+            }
+            news.extend(issues);
+            self.tell(news);
             let words = report.conditions.iter().map(|(kind, s)| (*kind, s.condition.status.to_string()));
             self.parts.counters.said(words);
             to_say.node = Some(report);

@@ -25,6 +25,7 @@ use crate::change::consent::{self, Approver, Consent};
 use crate::change::dialect::frr::Frr;
 use crate::change::{Dialect, Known};
 use crate::cluster::client::{self, Clients};
+use crate::cluster::events::Recorder;
 use crate::cluster::report::Writer;
 use crate::fib::netlink::{Hints, NetlinkFib};
 use crate::files;
@@ -341,6 +342,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         let writer = Writer::new(clients.calls.clone(), &me, &namespace);
         tokio::spawn(reporter::run(writer, to_say, counters.clone(), seed));
     }
+    let events = clients.as_ref().map(|c| Recorder::start(c.calls.clone(), &me, counters.clone()));
     let hints = Hints::open()
         .inspect_err(
             |error| tracing::warn!(%error, "no kernel events; the table is looked at every 10 s only"),
@@ -358,6 +360,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         hints,
         state,
         say,
+        events,
         published,
         counters,
     };

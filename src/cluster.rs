@@ -24,6 +24,7 @@ use crate::intent::snapshot::{
 use crate::intent::switch::SwitchObject;
 
 pub mod client;
+pub mod events;
 mod kinds;
 pub mod report;
 mod reread;

@@ -22,6 +22,9 @@ use tokio::time::Instant;
 
 use crate::health::{State as VipState, Verdict};
 
+#[cfg(test)]
+mod tests;
+
 /// A pass takes milliseconds; without one for this long the agent is stuck and kubelet may restart it.
 const STUCK: Duration = Duration::from_secs(120);
 
@@ -66,12 +69,18 @@ struct ConditionLabel {
     status: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
 /// All metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct Counters {
     vips: Family<StateLabel, Gauge>,
     writes: Family<WriteLabel, Counter>,
     conditions: Family<ConditionLabel, Gauge>,
+    events: Family<ResultLabel, Counter>,
     passes: Counter,
     look_seconds: Histogram,
     applies: Counter,
@@ -92,6 +101,7 @@ impl Counters {
             vips: Family::default(),
             writes: Family::default(),
             conditions: Family::default(),
+            events: Family::default(),
             passes: Counter::default(),
             look_seconds: Histogram::new(looks),
             applies: Counter::default(),
@@ -105,6 +115,7 @@ impl Counters {
         registry.register("vips", "Judged VIPs by state at the last look", counters.vips.clone());
         registry.register("report_writes", "Writes to the API server", counters.writes.clone());
         registry.register("condition", "1 for the status that a condition has", counters.conditions.clone());
+        registry.register("events", "Events, written or given up", counters.events.clone());
         registry.register("passes", "Passes of the agent", counters.passes.clone());
         registry.register_with_unit(
             "look_duration",
@@ -205,6 +216,16 @@ impl Counters {
     /// A VIP equals its expectation again.
     pub fn programmed(&self, after: Duration) {
         self.time_to_program.observe(after.as_secs_f64());
+    }
+}
+
+impl crate::cluster::events::Tally for Counters {
+    fn written(&self) {
+        self.events.get_or_create(&ResultLabel { result: "ok" }).inc();
+    }
+
+    fn dropped(&self) {
+        self.events.get_or_create(&ResultLabel { result: "dropped" }).inc();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::cluster::report::{NodeReport, Stamped, seconds};
 use crate::health::clock::Judgement;
 use crate::health::condition::{self, CONFIG_APPLIED, Condition, FIB_SYNCED, Reason, Status};
 use crate::health::{State, Verdict, VipVerdict, Word};
+use crate::intent::snapshot::Issue;
 use crate::intent::switch::SwitchObject;
 
 #[cfg(test)]
@@ -30,6 +31,10 @@ const MOST_VIPS: usize = 200;
 const MOST_BYTES: usize = 256 << 10;
 /// Lines of a plan that are shown.
 const MOST_LINES: usize = 200;
+/// Characters of a line that are shown.
+const LONGEST_LINE: usize = 500;
+/// Bounds of `Switch.status.failedResources`.
+const MOST_ISSUES: usize = 100;
 
 /// The result of one pass.
 pub struct Outcome<'a> {
@@ -114,6 +119,11 @@ impl Speaker {
         };
     }
 
+    /// What is said now, or was by an earlier life.
+    pub fn conditions(&self) -> &BTreeMap<&'static str, Stamped> {
+        &self.conditions
+    }
+
     /// Both conditions stand from an earlier life: nothing needs to be said before the first verdict.
     pub fn stands(&self) -> bool {
         self.conditions.len() == 2 && self.health.is_some()
@@ -125,7 +135,10 @@ impl Speaker {
             Some(problem) => Err(problem),
             None => Ok(outcome.desired.revision.as_deref().unwrap_or_default()),
         };
-        let applied = condition::config_applied(input, outcome.change);
+        let mut applied = condition::config_applied(input, outcome.change);
+        if applied.status == Status::True {
+            applied.message.push_str(&skipped(&outcome.verdict.issues));
+        }
         self.applied = Some(applied.clone());
         // Work under way is no fault: what was said stands until it is known how it ends.
         let known = self.conditions.get(CONFIG_APPLIED).map(|stamped| stamped.condition.clone());
@@ -195,6 +208,7 @@ impl Speaker {
         let conditions = self.switch_conditions(outcome, &(uid, generation));
         let (vips, omitted) = bounded(&outcome.verdict.vips);
         let plan = outcome.plan;
+        let issues: Vec<&Issue> = worth_seeing(&outcome.verdict.issues).take(MOST_ISSUES).collect();
         let applied = outcome.in_force.map(str::to_owned);
         let all = outcome.verdict.vips.len();
         let ok = outcome.verdict.vips.iter().filter(|vip| vip.state == State::Ok).count();
@@ -207,7 +221,8 @@ impl Speaker {
             "vips": vips,
             "omittedVips": omitted,
             "nextHops": self.next_hops(outcome),
-            "failedResources": outcome.verdict.issues,
+            "failedResources": issues,
+            "omittedResources": outcome.verdict.issues.len() - issues.len(),
             "capabilities": {"hand": "exec", "fib": "kernel", "validator": "rules"},
         });
         if let (Value::Object(fields), Some(applied)) = (&mut status, applied) {
@@ -216,6 +231,11 @@ impl Speaker {
         if let (Value::Object(fields), Some(hash)) = (&mut status, plan.hash()) {
             let mut lines = plan.lines();
             lines.truncate(MOST_LINES);
+            for line in &mut lines {
+                if let Some((end, _)) = line.char_indices().nth(LONGEST_LINE) {
+                    line.truncate(end);
+                }
+            }
             fields.insert("plan".to_owned(), json!({"hash": hash, "lines": lines}));
         }
         Some(status)
@@ -299,6 +319,22 @@ impl Speaker {
             })
             .collect()
     }
+}
+
+/// Mistakes first: an address that is not ours is none.
+fn worth_seeing(issues: &[Issue]) -> impl Iterator<Item = &Issue> {
+    let is_mistake = |issue: &&Issue| issue.reason != "NotOurs";
+    issues.iter().filter(is_mistake).chain(issues.iter().filter(move |issue| !is_mistake(issue)))
+}
+
+/// The first input that was skipped, for the end of a sentence, and how many more there are.
+fn skipped(issues: &[Issue]) -> String {
+    let mut mistakes = issues.iter().filter(|issue| issue.reason != "NotOurs");
+    let Some(Issue { object, reason, message }) = mistakes.next() else { return String::new() };
+    let message: String = message.chars().take(LONGEST_LINE).collect();
+    let more = mistakes.count();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("; skipped: {object}: {reason}: {message}{more}")
 }
 
 fn status_word(status: Status) -> &'static str {

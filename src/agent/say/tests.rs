@@ -1,5 +1,6 @@
 use super::*;
 use crate::health::condition::InputProblem;
+use crate::intent::snapshot::ObjectName;
 use crate::intent::snapshot::objects::Meta;
 use crate::intent::switch::SwitchSpec;
 use jiff::SignedDuration;
@@ -170,4 +171,64 @@ fn a_plan_that_may_not_be_applied_is_all_there_is_to_do() {
     let (node, status) = planned.said(&mut speaker, at(0));
     assert_eq!(word(&status, "Ready"), "True/PlanOnly");
     assert_eq!(node.conditions[CONFIG_APPLIED].condition.status, Status::False);
+}
+
+fn vip(number: u32, state: State) -> VipVerdict {
+    let address = std::net::Ipv4Addr::from(0xCB00_7100 + number);
+    VipVerdict {
+        prefix: crate::net::Prefix::host(address.into()),
+        network_instance: "default".into(),
+        services: vec![ObjectName { namespace: "shop".into(), name: format!("web-{number}") }],
+        state,
+        rung: None,
+        expected: vec!["192.168.1.11".parse().unwrap(), "192.168.1.12".parse().unwrap()],
+        observed: vec!["192.168.1.11".parse().unwrap(), "192.168.1.12".parse().unwrap()],
+        missing: Vec::new(),
+        unexpected: Vec::new(),
+        since: None,
+        message: "forwards to 192.168.1.11, 192.168.1.12".into(),
+        differences: Vec::new(),
+    }
+}
+
+/// The status of a switch with so many VIPs, of which every hundredth is in trouble and says so at this length.
+fn great(vips: u32, message: usize) -> Value {
+    let mut pass = pass();
+    pass.judgement.vips = (0..vips)
+        .map(|number| {
+            let mut vip = vip(number, if number % 100 == 99 { State::Diverged } else { State::Ok });
+            if vip.state == State::Diverged {
+                vip.message = "x".repeat(message);
+            }
+            vip
+        })
+        .collect();
+    let issue = |number| Issue::new(format!("Service shop/bad-{number}"), "InvalidObject", "no");
+    pass.desired.expectation.issues = (0..2000).map(issue).collect();
+    pass.said(&mut Speaker::default(), at(0)).1
+}
+
+#[test]
+fn the_status_of_two_thousand_vips_is_bounded_and_shows_the_worst() {
+    let status = great(2000, 40);
+    let vips = status["vips"].as_array().unwrap();
+    assert_eq!((vips.len(), &status["omittedVips"]), (200, &json!(1800)));
+    assert_eq!(vips.iter().filter(|vip| vip["state"] == "diverged").count(), 20, "all of the worst");
+    assert_eq!(vips[0]["state"], "diverged");
+    assert_eq!(status["vipsOk"], "1980/2000");
+    let counted: Vec<_> = status["nextHops"].as_array().unwrap().iter().map(|hop| &hop["vips"]).collect();
+    assert_eq!(counted, [&json!(2000), &json!(2000)], "next-hops count what is omitted too");
+    assert_eq!(status["failedResources"].as_array().unwrap().len(), 100);
+    assert_eq!(status["omittedResources"], 1900);
+    assert!(status.to_string().len() < 400 << 10);
+}
+
+#[test]
+fn long_stories_do_not_make_it_longer() {
+    let status = great(2000, 20_000);
+    let vips = status["vips"].as_array().unwrap();
+    let bytes: usize = vips.iter().map(|vip| vip.to_string().len()).sum();
+    assert!(bytes <= 256 << 10, "{bytes}");
+    assert!((10..=13).contains(&vips.len()), "{}", vips.len());
+    assert_eq!(status["omittedVips"], json!(2000 - vips.len()));
 }
