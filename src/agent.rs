@@ -24,7 +24,7 @@ use crate::files;
 use crate::health::Word;
 use crate::health::clock::{Clocks, Judge, Judgement};
 use crate::health::condition::{self, Condition, FIB_SYNCED, Reason, Status};
-use crate::intent::switch::SwitchObject;
+use crate::intent::switch::{Apply, SwitchObject};
 use crate::nos::{NosDriver, NosError};
 use crate::rib::RibReader;
 use crate::telemetry::{Counters, Published};
@@ -50,6 +50,9 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// A table that changes all the time may take this share of the time: one part in ten.
 const LOOK_SHARE: u32 = 10;
+
+/// An API server that has said nothing for so long after the start is away: the last good bundle is kept up without it.
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// What the agent is made of; `main` chooses the NOS once.
 pub struct Parts<N, F, R> {
@@ -144,6 +147,8 @@ struct Agent<D, N, F, R> {
     gathered: Option<Gathered>,
     policy: ApplyPolicy,
     began: Instant,
+    /// The bundle in force is kept up from memory.
+    stale: bool,
     adopted: bool,
     clocks: Clocks,
     /// What is on disk.
@@ -187,6 +192,7 @@ where
         gathered: None,
         policy: ApplyPolicy::default(),
         began: now,
+        stale: false,
         adopted: false,
         history: saved.history.clone(),
         saved,
@@ -279,8 +285,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             }
         }
         if self.gathered.is_none() {
-            self.look_again = Instant::now() + LOOK_PERIOD;
-            return self.speak(None, Duration::ZERO);
+            return self.without_api().await;
         }
         let departed = self.desired.next.is_some_and(|at| Timestamp::now() >= at);
         if let (true, false, Some(gathered)) = (departed, taken, self.gathered.clone()) {
@@ -320,6 +325,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
         let now = Timestamp::now();
         let desired = self.parts.deriver.derive(&gathered, now).await;
+        if std::mem::take(&mut self.stale) {
+            tracing::info!("the API server is back");
+            self.parts.counters.stale(false);
+        }
         if desired.expectation != self.desired.expectation {
             self.unsynced.get_or_insert_with(Instant::now);
         }
@@ -329,28 +338,55 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             tracing::error!(reason = ?problem.reason, revision = desired.wanted, "refused: {}", problem.message);
         }
         let apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
-        self.policy = apply.policy.into();
-        self.parts.driver.set_secrets(desired.secrets.clone());
-        // A retired switch needs no text.
-        let retired = (self.policy == ApplyPolicy::Retired).then(Target::default);
-        if let Some(target) = retired.or_else(|| desired.target.clone()) {
-            let consent = Consent {
-                approver: if gathered.switch.is_some() { Approver::Switch } else { Approver::Folder },
-                approved: gathered.switch.as_ref().and_then(|switch| switch.spec.approved_plan.clone()),
-                proven: self.history.proves(&target, now),
-            };
-            self.machine.want(Want {
-                target,
-                interim: desired.interim.clone(),
-                consent,
-                policy: self.policy,
-                drift: apply.drift.into(),
-                adopt: desired.adopt.clone(),
-                retry: apply.retry,
-            });
-        }
+        self.want(&desired, &apply, gathered.switch.as_ref(), now);
         self.desired = desired;
         self.gathered = Some(gathered);
+    }
+
+    /// Tells the machine what is desired. A retired switch needs no text.
+    fn want(&mut self, desired: &Desired, apply: &Apply, switch: Option<&SwitchObject>, now: Timestamp) {
+        self.policy = apply.policy.into();
+        self.parts.driver.set_secrets(desired.secrets.clone());
+        let retired = (self.policy == ApplyPolicy::Retired).then(Target::default);
+        let Some(target) = retired.or_else(|| desired.target.clone()) else { return };
+        let consent = Consent {
+            approver: if switch.is_some() { Approver::Switch } else { Approver::Folder },
+            approved: switch.and_then(|switch| switch.spec.approved_plan.clone()),
+            proven: self.history.proves(&target, now),
+        };
+        self.machine.want(Want {
+            target,
+            interim: desired.interim.clone(),
+            consent,
+            policy: self.policy,
+            drift: apply.drift.into(),
+            adopt: desired.adopt.clone(),
+            retry: apply.retry,
+        });
+    }
+
+    /// A pass before the inputs are complete. After a while the bundle in force is kept up from memory.
+    async fn without_api(&mut self) {
+        self.look_again = Instant::now() + LOOK_PERIOD;
+        if !self.stale && self.began.elapsed() >= STALE_AFTER {
+            if let Some((desired, apply)) = self.parts.deriver.from_memory().await {
+                tracing::warn!(
+                    revision = desired.revision,
+                    "the API server has said nothing since the start; the last good bundle is kept up"
+                );
+                self.stale = true;
+                self.parts.counters.stale(true);
+                self.want(&desired, &apply, None, Timestamp::now());
+                self.desired = desired;
+            }
+        } else if !self.stale {
+            self.look_again = self.began + STALE_AFTER;
+        }
+        if self.stale {
+            self.configure().await;
+            self.remember();
+        }
+        self.speak(None, Duration::ZERO);
     }
 
     fn not_complete(&mut self, waiting: String) {
@@ -586,7 +622,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             } else {
                 self.complained.clone()
             },
-            verdict: gathered.map(|_| Arc::new(verdict)),
+            verdict: (gathered.is_some() || self.stale).then(|| Arc::new(verdict)),
         });
     }
 }

@@ -24,7 +24,7 @@ use crate::agent::{self, Confirmed, Parts, StateFolder, say};
 use crate::change::consent::{self, Approver, Consent};
 use crate::change::dialect::frr::Frr;
 use crate::change::{Dialect, Known};
-use crate::cluster::client::{self, Clients};
+use crate::cluster::client::{self, Clients, Way};
 use crate::cluster::events::Recorder;
 use crate::cluster::report::Writer;
 use crate::fib::netlink::{Hints, NetlinkFib};
@@ -144,7 +144,8 @@ async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
     let clients = if folders.bundle.is_some() && folders.cluster.is_some() {
         None
     } else {
-        Some(client::connect(args.kubeconfig.as_deref(), args.api_server.as_deref()).await?)
+        let way = Way { servers: &args.api_server, device: args.api_device.as_deref() };
+        Some(client::connect(args.kubeconfig.as_deref(), way).await?)
     };
     let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
     Ok(Opened {

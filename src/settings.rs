@@ -64,9 +64,13 @@ pub struct Inputs {
     /// Kubeconfig; else KUBECONFIG, else the pod's own token
     #[arg(long, env = "SWITCHLET_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// API server to use instead of the kubeconfig's or the cluster's address: a switch may not reach a ClusterIP
-    #[arg(long, env = "SWITCHLET_API_SERVER", value_name = "URL")]
-    pub api_server: Option<String>,
+    /// API server to use instead of the kubeconfig's or the cluster's address: a switch may not reach a ClusterIP.
+    /// Given several times, the next one is used when one fails
+    #[arg(long, env = "SWITCHLET_API_SERVER", value_name = "URL", value_delimiter = ',')]
+    pub api_server: Vec<String>,
+    /// Network device or VRF that connections to the API server are bound to, such as eth0 or mgmt
+    #[arg(long, env = "SWITCHLET_API_DEVICE", value_name = "NAME")]
+    pub api_device: Option<String>,
     /// Namespace of the Switch and its ConfigMaps [default: the pod's, else switchlet]
     #[arg(long, env = "SWITCHLET_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,

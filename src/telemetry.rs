@@ -86,6 +86,7 @@ pub struct Counters {
     applies: Counter,
     drifts: Counter,
     issues: Gauge,
+    stale: Gauge,
     last_look: Gauge<f64, AtomicU64>,
     start: Gauge<i64, AtomicI64>,
     time_to_program: Histogram,
@@ -107,6 +108,7 @@ impl Counters {
             applies: Counter::default(),
             drifts: Counter::default(),
             issues: Gauge::default(),
+            stale: Gauge::default(),
             last_look: Gauge::default(),
             start: Gauge::default(),
             time_to_program: Histogram::new(programmed),
@@ -132,6 +134,11 @@ impl Counters {
             "config_drifts",
             "Times that running was found changed by somebody else",
             counters.drifts.clone(),
+        );
+        registry.register(
+            "bundle_stale",
+            "1 while the last good bundle is kept up because the API server has said nothing since the start",
+            counters.stale.clone(),
         );
         registry.register("issues", "Inputs that were skipped", counters.issues.clone());
         registry.register_with_unit(
@@ -200,6 +207,11 @@ impl Counters {
                 self.conditions.get_or_create(&label).set(i64::from(word == status));
             }
         }
+    }
+
+    /// The last good bundle is kept up without the API server.
+    pub fn stale(&self, is: bool) {
+        self.stale.set(i64::from(is));
     }
 
     /// Commands were sent.

@@ -20,7 +20,8 @@ use crate::intent::departures::{Departures, Word};
 use crate::intent::nexthops::{self, Expectation, Peers};
 use crate::intent::render::{self, BuiltIn, Job};
 use crate::intent::settings::{self, SwitchSettings};
-use crate::intent::snapshot::{Bundle, ClusterFacts, digest};
+use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, digest};
+use crate::intent::switch::Apply;
 use crate::net::NextHop;
 use crate::sandbox;
 
@@ -65,6 +66,9 @@ pub struct Remembered {
     pub bundle: Option<Bundle>,
     /// Its neighbours.
     pub departures: Departures,
+    /// What the Switch said about changes.
+    #[serde(default)]
+    pub apply: Apply,
 }
 
 /// Derives what is desired; remembers the bundle in force, its neighbours, and what was rendered.
@@ -80,6 +84,7 @@ pub struct Deriver {
     /// The bundle that was confirmed last.
     in_force: Option<Good>,
     departures: Departures,
+    apply: Apply,
     /// The last few renderings: the wanted bundle and the one in force take turns.
     rendered: Vec<(Job, Result<Candidate, InputProblem>)>,
 }
@@ -97,13 +102,14 @@ impl Deriver {
             good: None,
             in_force: None,
             departures: Departures::default(),
+            apply: Apply::default(),
             rendered: Vec::new(),
         }
     }
 
     /// Takes up what an earlier life remembered, if `confirmed` is the hash of that bundle.
     pub fn resume(&mut self, remembered: Remembered, confirmed: Option<&str>) {
-        let Remembered { bundle, departures } = remembered;
+        let Remembered { bundle, departures, apply } = remembered;
         let Some(bundle) = bundle.filter(|bundle| Some(bundle.hash().as_str()) == confirmed) else { return };
         let Some(settings) = bundle.texts.get(settings::FILE).and_then(|text| settings::parse(text).ok())
         else {
@@ -111,6 +117,7 @@ impl Deriver {
         };
         self.in_force = Some(Good { bundle, settings });
         self.departures = departures;
+        self.apply = apply;
     }
 
     /// What must survive a restart.
@@ -118,7 +125,33 @@ impl Deriver {
         Remembered {
             bundle: self.in_force.as_ref().map(|good| good.bundle.clone()),
             departures: self.departures.clone(),
+            apply: self.apply.clone(),
         }
+    }
+
+    /// What is desired while the API server has said nothing since the start: the bundle in force with the neighbours of
+    /// before. Nothing is expected of the forwarding table: nobody knows what the cluster wants. `None` if no bundle
+    /// is remembered.
+    pub async fn from_memory(&mut self) -> Option<(Desired, Apply)> {
+        let Good { bundle, settings } = self.in_force.clone()?;
+        let peers = with(self.departures.present(), &self.departures.all(), |_| true);
+        let secrets = self.secrets(&settings).ok()?;
+        let candidate = self.render(&settings, &peers, &bundle).await.ok()?;
+        let revision = revision(&bundle, &peers);
+        let target = Target { candidate, bundle: bundle.hash(), peers };
+        let message = "the API server has said nothing since the start; the last good bundle is kept up";
+        let issue = Issue::new(format!("Bundle {revision}"), "StaleBundle", message);
+        let desired = Desired {
+            revision: Some(revision.clone()),
+            revision_in_force: Some(revision),
+            expectation: Expectation { issues: vec![issue], ..Expectation::default() },
+            adopt: settings.adopt,
+            target: Some(target.clone()),
+            interim: Some(target),
+            secrets,
+            ..Desired::default()
+        };
+        Some((desired, self.apply.clone()))
     }
 
     /// `target` was confirmed: its bundle is in force. True if it was not before.
@@ -151,6 +184,7 @@ impl Deriver {
 
     /// What is desired, given `gathered`.
     pub async fn derive(&mut self, gathered: &Gathered, now: Timestamp) -> Desired {
+        self.apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
         let fresh = match &gathered.bundle {
             Err(problem) => Err(problem.clone()),
             Ok(bundle) => {

@@ -1,6 +1,6 @@
 //! The `Switch` object, as far as the agent obeys it. The full grammar is the CRD in `manifests/`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::change::{ApplyPolicy, DriftPolicy};
 use crate::intent::snapshot::objects::Meta;
@@ -37,7 +37,7 @@ pub struct ConfigMapRef {
 }
 
 /// `spec.apply`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Apply {
     /// Whether configuration may be written.
@@ -49,7 +49,7 @@ pub struct Apply {
 }
 
 /// `spec.apply.policy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PolicyWord {
     /// Write.
     #[default]
@@ -63,7 +63,7 @@ pub enum PolicyWord {
 }
 
 /// `spec.apply.drift`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum DriftWord {
     /// Put it back.
     #[default]

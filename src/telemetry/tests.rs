@@ -44,7 +44,7 @@ fn table() -> String {
             }
         }
     }
-    let rows: String = names
+    let rows: Vec<String> = names
         .iter()
         .map(|name| {
             let kind = kinds[name];
@@ -53,7 +53,7 @@ fn table() -> String {
             format!("| `{name}{suffix}` | {kind} | {labels} | {} |\n", helps[name])
         })
         .collect();
-    format!("| metric | type | labels | meaning |\n|---|---|---|---|\n{rows}")
+    format!("| metric | type | labels | meaning |\n|---|---|---|---|\n{}", rows.concat())
 }
 
 /// `GOLDEN=overwrite` writes it anew.
