@@ -8,10 +8,9 @@ mod frr;
 mod netns;
 
 use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use frr::{Bird, Frr, Netns, can_run, eventually};
+use frr::{Bird, Frr, Netns, Release, can_run, eventually};
 use nix::sys::signal::Signal;
 use switchlet::net::{Prefix, is_link_local};
 use switchlet::rib::frr::FrrRib;
@@ -20,6 +19,12 @@ use switchlet::vty::{Daemon, Vty};
 use tokio::runtime::Runtime;
 
 const DEADLINE: Duration = Duration::from_millis(500);
+
+on_each_frr!(
+    sessions_paths_and_routes_of_a_real_leaf,
+    a_frozen_daemon_is_an_error_in_time,
+    commands_over_the_wire,
+);
 
 const LEAF: &str = "
 frr defaults datacenter
@@ -69,7 +74,7 @@ fn speaker(port: u8, asn: u32, v6: bool) -> String {
 }
 
 /// A leaf with two speakers, both of which announce `203.0.113.10/32`, the first also `fd99::10/128`.
-fn lab() -> (Frr, Vec<Bird>) {
+fn lab(release: Release) -> (Frr, Vec<Bird>) {
     let leaf = Netns::new("leaf");
     let birds = [(1u8, 65001, true), (2, 65002, false)].map(|(port, asn, v6)| {
         let node = Netns::new("node");
@@ -80,11 +85,11 @@ fn lab() -> (Frr, Vec<Bird>) {
         node.ip(&format!("addr add fd00:{port}::2/64 dev eth0 nodad"));
         Bird::start(node, &speaker(port, asn, v6))
     });
-    (Frr::start(leaf, &["zebra", "bgpd", "bfdd"], LEAF), birds.into())
+    (Frr::start(release, leaf, &["zebra", "bgpd", "bfdd"], LEAF), birds.into())
 }
 
 fn rib(frr: &Frr) -> FrrRib {
-    FrrRib::new("/var/run", Some(frr.instance().to_owned()), DEADLINE)
+    FrrRib::new(frr.run_parent(), Some(frr.instance().to_owned()), DEADLINE)
 }
 
 fn runtime() -> Runtime {
@@ -95,12 +100,11 @@ fn vip(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
-#[test]
-fn sessions_paths_and_routes_of_a_real_leaf() {
-    if !can_run() {
+fn sessions_paths_and_routes_of_a_real_leaf(release: Release) {
+    if !can_run(release) {
         return;
     }
-    let (leaf, _birds) = lab();
+    let (leaf, _birds) = lab(release);
     let runtime = runtime();
     let mut rib = rib(&leaf);
 
@@ -112,7 +116,11 @@ fn sessions_paths_and_routes_of_a_real_leaf() {
     assert_eq!(sessions.keys().collect::<Vec<_>>(), ["10.9.1.2", "10.9.1.77", "10.9.2.2", "fd00:1::2", "p9"]);
     assert!(!sessions["10.9.1.77"].is_up());
     assert!(sessions["10.9.1.77"].last_reset.is_some());
-    assert_eq!(sessions["p9"].last_reset.as_deref(), Some("Waiting for Peer IPv6 LLA"));
+    let waits = match release {
+        Release::V8_4 => "Waiting for Peer IPv6 LLA",
+        Release::V10_3 => "Peer-group add member",
+    };
+    assert_eq!(sessions["p9"].last_reset.as_deref(), Some(waits));
     assert_eq!((sessions["p9"].uptime, sessions["10.9.2.2"].bfd_up), (None, None));
 
     let managed = eventually("two hops in zebra", Duration::from_secs(30), || {
@@ -151,12 +159,11 @@ fn sessions_paths_and_routes_of_a_real_leaf() {
     assert_eq!(runtime.block_on(rib.sessions()).unwrap().len(), 5);
 }
 
-#[test]
-fn a_frozen_daemon_is_an_error_in_time() {
-    if !can_run() {
+fn a_frozen_daemon_is_an_error_in_time(release: Release) {
+    if !can_run(release) {
         return;
     }
-    let leaf = Frr::start(Netns::new("leaf"), &["zebra", "bgpd"], "");
+    let leaf = Frr::start(release, Netns::new("leaf"), &["zebra", "bgpd"], "");
     let runtime = runtime();
     let mut rib = rib(&leaf);
     assert!(runtime.block_on(rib.sessions()).unwrap().is_empty(), "bgpd without configuration");
@@ -181,14 +188,13 @@ fn a_frozen_daemon_is_an_error_in_time() {
     });
 }
 
-#[test]
-fn commands_over_the_wire() {
-    if !can_run() {
+fn commands_over_the_wire(release: Release) {
+    if !can_run(release) {
         return;
     }
-    let leaf = Frr::start(Netns::new("leaf"), &["zebra", "bgpd"], "");
+    let leaf = Frr::start(release, Netns::new("leaf"), &["zebra", "bgpd"], "");
     runtime().block_on(async {
-        let path = Daemon::Bgpd.socket(Path::new("/var/run"), Some(leaf.instance()));
+        let path = Daemon::Bgpd.socket(&leaf.run_parent(), Some(leaf.instance()));
         let mut vty = Vty::open(&path, DEADLINE).await.unwrap();
         assert!(vty.ask("show version").await.unwrap().text.contains("FRRouting"));
         assert!(vty.enable().await.unwrap().is_success());
@@ -201,7 +207,7 @@ fn commands_over_the_wire() {
         assert!(running.text.contains("VIP-IN seq 10 permit 203.0.113.0/24"));
         let unknown = vty.ask("frobnicate").await.unwrap();
         assert_eq!(unknown.code, 2);
-        let missing = Daemon::Mgmtd.socket(Path::new("/var/run"), Some(leaf.instance()));
+        let missing = Daemon::Staticd.socket(&leaf.run_parent(), Some(leaf.instance()));
         assert_eq!(Vty::open(&missing, DEADLINE).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     });
 }

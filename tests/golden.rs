@@ -11,9 +11,8 @@ mod netns;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use frr::{Frr, Netns, can_run};
+use frr::{Frr, Netns, Release, can_run};
 use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, splice};
 use switchlet::change::diff::{Candidate, Journal, Running};
 use switchlet::change::{Dialect as _, Known};
@@ -23,6 +22,8 @@ use switchlet::intent::snapshot::Bundle;
 use switchlet::intent::{nexthops, render, settings};
 use switchlet::nos::NosDriver;
 use switchlet::nos::frr::{FrrDriver, Places};
+
+on_each_frr!(a_real_frr_reads_every_candidate_back_as_it_is, commands_lead_there_and_back);
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/frr");
@@ -59,15 +60,14 @@ fn candidates_are_as_recorded() {
 
 /// Loaded into a real FRR by way of the startup text, every candidate reads back as itself: it is canonical, complete,
 /// and no line of it is refused in silence.
-#[test]
-fn a_real_frr_reads_every_candidate_back_as_it_is() {
-    if !can_run() {
+fn a_real_frr_reads_every_candidate_back_as_it_is(release: Release) {
+    if !can_run(release) {
         return;
     }
     for case in cases() {
         let candidate = candidate(&case);
         let startup = splice("frr defaults traditional\nhostname leaf1\n", &candidate.texts[OWNER], &[]);
-        let frr = Frr::start(Netns::new("g"), &["zebra", "bgpd", "bfdd", "staticd"], &startup);
+        let frr = Frr::start(release, Netns::new("g"), &["zebra", "bgpd", "bfdd", "staticd"], &startup);
         let left = Dialect
             .plan(
                 &running(&frr),
@@ -80,12 +80,12 @@ fn a_real_frr_reads_every_candidate_back_as_it_is() {
 }
 
 /// The way by commands ends where the way by the startup text ends, and the way back ends where it began.
-#[test]
-fn commands_lead_there_and_back() {
-    if !can_run() {
+fn commands_lead_there_and_back(release: Release) {
+    if !can_run(release) {
         return;
     }
     let frr = Frr::start(
+        release,
         Netns::new("h"),
         &["zebra", "bgpd", "bfdd", "staticd"],
         "frr defaults datacenter\nhostname leaf1\n",
@@ -117,14 +117,11 @@ fn commands_lead_there_and_back() {
 }
 
 fn running(frr: &Frr) -> Running {
-    let places = Places { root: PathBuf::from("/"), instance: Some(frr.instance().to_owned()) };
+    let places = Places { root: frr.root.clone(), instance: Some(frr.instance().to_owned()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(FrrDriver::new(places).running()).unwrap()
 }
 
 fn send(frr: &Frr, commands: &[String]) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), commands.join("\n") + "\n").unwrap();
-    let output = Command::new("vtysh").args(["-N", frr.instance(), "-f"]).arg(file.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    frr.configure(&commands.join("\n"));
 }

@@ -1,6 +1,6 @@
 //! A throw-away FRR, and a BIRD to talk to it, in network namespaces of their own.
 //!
-//! Everything is removed on drop, also after a panic: daemons (by the pids they wrote), namespaces, directories.
+//! Two releases of FRR: the machine's own, 8.4, and 10.3 in a root file system of its own. Everything is removed on drop, also after a panic: daemons (by the pids they wrote), namespaces, directories.
 
 #![allow(
     dead_code,
@@ -11,8 +11,11 @@
     clippy::print_stderr
 )]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,11 +26,69 @@ use crate::netns::{available, ip, ips, privileged};
 
 const DAEMONS: &str = "/usr/lib/frr";
 
-/// True if this machine can run FRR and BIRD in namespaces; says what is missing.
-pub fn can_run() -> bool {
+/// A release of FRR that the tests run with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 12's, the machine's own.
+    V8_4,
+    /// Debian 13's, in another root.
+    V10_3,
+}
+
+impl Release {
+    /// As `show version` begins.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::V8_4 => "8.4",
+            Self::V10_3 => "10.3",
+        }
+    }
+
+    /// FRR's view of the file system; `None`, loudly, where this release cannot be had.
+    pub fn root(self) -> Option<PathBuf> {
+        static OTHER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        if self == Self::V8_4 {
+            return Some(PathBuf::from("/"));
+        }
+        let made = OTHER.get_or_init(|| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/frr/root.sh");
+            let output = Command::new(script).stdin(Stdio::null()).output().expect("the script");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            match output.status.code() {
+                Some(0) => Ok(PathBuf::from(text(&output.stdout))),
+                Some(77) => Err(text(&output.stderr)),
+                _ => panic!("tests/lab/frr/root.sh: {}", text(&output.stderr)),
+            }
+        });
+        match made {
+            Ok(root) => Some(root.clone()),
+            Err(why) => {
+                available(&format!("FRR 10.3 ({why})"), false);
+                None
+            }
+        }
+    }
+}
+
+/// Makes of each named function two tests, one for each release of FRR, which a failing test's name tells.
+#[macro_export]
+macro_rules! on_each_frr {
+    ($($test:ident),+ $(,)?) => {
+        mod frr_8_4 {
+            $(#[test] fn $test() { super::$test($crate::frr::Release::V8_4); })+
+        }
+        mod frr_10_3 {
+            $(#[test] fn $test() { super::$test($crate::frr::Release::V10_3); })+
+        }
+    };
+}
+
+/// True if this machine can run this FRR, and BIRD, in namespaces; says what is missing.
+pub fn can_run(release: Release) -> bool {
     available("root, to make network namespaces", privileged())
         && available("FRR (zebra, bgpd, bfdd, vtysh)", Path::new(DAEMONS).join("bgpd").exists())
         && available("BIRD 2 (bird)", found("bird"))
+        && release.root().is_some()
 }
 
 fn found(program: &str) -> bool {
@@ -102,41 +163,90 @@ fn end(file: &Path) {
 }
 
 fn pid_in(file: &Path) -> Option<Pid> {
-    std::fs::read_to_string(file).ok()?.trim().parse().ok().map(Pid::from_raw)
+    fs::read_to_string(file).ok()?.trim().parse().ok().map(Pid::from_raw)
 }
 
 /// One FRR instance.
 pub struct Frr {
     pub netns: Netns,
+    /// FRR's view of the file system.
+    pub root: PathBuf,
     daemons: Vec<&'static str>,
 }
 
 impl Frr {
     /// Starts the daemons and loads `config` (may be empty).
-    pub fn start(netns: Netns, daemons: &[&'static str], config: &str) -> Self {
-        let frr = Self { netns, daemons: daemons.to_vec() };
+    pub fn start(release: Release, netns: Netns, daemons: &[&'static str], config: &str) -> Self {
+        let root = release.root().expect("asked before by can_run");
+        let mut frr = Self { netns, root, daemons: daemons.to_vec() };
+        if release == Release::V10_3 {
+            frr.daemons.insert(0, "mgmtd");
+        }
         for dir in [frr.etc(), frr.run()] {
-            std::fs::create_dir_all(&dir).unwrap();
-            own(&dir);
+            fs::create_dir_all(&dir).unwrap();
+            frr.own(&dir);
         }
         for (file, text) in [("vtysh.conf", ""), ("frr.conf", config)] {
             let path = frr.etc().join(file);
-            std::fs::write(&path, text).unwrap();
-            own(&path);
+            fs::write(&path, text).unwrap();
+            frr.own(&path);
         }
-        let name = frr.instance().to_owned();
-        for daemon in daemons {
-            let log = format!("file:{}", frr.run().join(format!("{daemon}.log")).display());
-            let words = ["-d", "-N", &name, "-A", "127.0.0.1", "--log", &log];
-            frr.netns.run(&format!("{DAEMONS}/{daemon}"), &words);
+        for daemon in frr.daemons.clone() {
+            frr.start_daemon(daemon);
         }
         if !config.is_empty() {
-            let loaded =
-                Command::new("vtysh").args(["-N", &name, "-b"]).stdin(Stdio::null()).output().unwrap();
+            let loaded = frr.vtysh(&["-b"]);
             let problem = String::from_utf8_lossy(&loaded.stderr);
             assert!(loaded.status.success(), "vtysh -b: {problem}");
         }
         frr
+    }
+
+    fn start_daemon(&self, daemon: &str) {
+        let log = format!("file:/run/frr/{}/{daemon}.log", self.instance());
+        let words =
+            [&format!("{DAEMONS}/{daemon}"), "-d", "-N", self.instance(), "-A", "127.0.0.1", "--log", &log];
+        if self.root == Path::new("/") {
+            self.netns.run(words[0], &words[1..]);
+        } else {
+            // `ip netns exec` gives a mount namespace of its own, which ends with the daemon.
+            let enter = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+            let root = self.root.display().to_string();
+            self.netns.run("sh", &[["-c", enter, &root].as_slice(), &words].concat());
+        }
+    }
+
+    /// Starts a daemon again that ended, and gives it its part of `frr.conf`.
+    pub fn restart(&self, daemon: &str) {
+        self.start_daemon(daemon);
+        let loaded = self.vtysh(&["-b", "-d", daemon]);
+        assert!(loaded.status.success(), "vtysh -b: {}", String::from_utf8_lossy(&loaded.stderr));
+    }
+
+    /// vtysh with these words.
+    pub fn vtysh(&self, words: &[&str]) -> Output {
+        let mut command = if self.root == Path::new("/") {
+            Command::new("vtysh")
+        } else {
+            let mut command = Command::new("chroot");
+            command.arg(&self.root).arg("vtysh");
+            command
+        };
+        command.args(["-N", self.instance()]).args(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Sends configuration lines to it; every one of them must be taken.
+    pub fn configure(&self, lines: &str) {
+        let name = format!("run/frr/{}/test.conf", self.instance());
+        fs::write(self.root.join(&name), format!("{lines}\n")).unwrap();
+        let output = self.vtysh(&["-f", &format!("/{name}")]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{lines}: {said}");
+    }
+
+    /// What it answers to one command.
+    pub fn show(&self, command: &str) -> String {
+        String::from_utf8_lossy(&self.vtysh(&["-c", command]).stdout).into_owned()
     }
 
     /// What it was started with as `-N`.
@@ -145,11 +255,21 @@ impl Frr {
     }
 
     fn etc(&self) -> PathBuf {
-        Path::new("/etc/frr").join(self.instance())
+        self.root.join("etc/frr").join(self.instance())
     }
 
     fn run(&self) -> PathBuf {
-        Path::new("/var/run/frr").join(self.instance())
+        self.run_parent().join("frr").join(self.instance())
+    }
+
+    /// The folder above its sockets.
+    pub fn run_parent(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    fn own(&self, path: &Path) {
+        let its = fs::metadata(self.root.join("etc/frr")).unwrap();
+        std::os::unix::fs::chown(path, Some(its.uid()), Some(its.gid())).unwrap();
     }
 
     /// Sends a signal to one daemon.
@@ -164,14 +284,9 @@ impl Drop for Frr {
         for daemon in &self.daemons {
             end(&self.run().join(format!("{daemon}.pid")));
         }
-        let _ = std::fs::remove_dir_all(self.run());
-        let _ = std::fs::remove_dir_all(self.etc());
+        let _ = fs::remove_dir_all(self.run());
+        let _ = fs::remove_dir_all(self.etc());
     }
-}
-
-fn own(path: &Path) {
-    let frr = nix::unistd::User::from_name("frr").unwrap().expect("user frr");
-    nix::unistd::chown(path, Some(frr.uid), Some(frr.gid)).unwrap();
 }
 
 /// One BIRD.
@@ -184,7 +299,7 @@ impl Bird {
     pub fn start(netns: Netns, config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::write(path("bird.conf"), config).unwrap();
+        fs::write(path("bird.conf"), config).unwrap();
         netns.run("bird", &["-c", &path("bird.conf"), "-s", &path("bird.ctl"), "-P", &path("bird.pid")]);
         Self { netns, dir }
     }
