@@ -35,7 +35,7 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 ##@ Work
 
 .PHONY: test
-test: deps kube ## all tests; ARGS='--test NAME' for some
+test: deps kube frr ## all tests; ARGS='--test NAME' for some
 	@echo '==> tests'
 	$(AS_ROOT) cargo test --locked --no-fail-fast $(ARGS)
 
@@ -48,7 +48,7 @@ lint: ## formatting, clippy, shellcheck, licences
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo '==> shellcheck'; \
-		shellcheck -x -P tests/lab tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh .ci/*; \
+		shellcheck -x -P tests/lab tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh tests/lab/frr/*.sh .ci/*; \
 	else echo '==> no shellcheck here: scripts are not checked'; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
 	else echo '==> no cargo-deny here: licences and sources are not checked'; fi
@@ -83,6 +83,10 @@ lab-down: ## take it away
 lab-shell: ## a shell with the lab's names in the environment, and `lab` on the PATH
 	@$(ROOT) bash -c 'vars=$$(tests/lab/lab env) && set -a && eval "$$vars" && set +a && \
 		PATH="$$PWD/tests/lab:$$PATH" KUBECONFIG=$${KUBECONFIG_ADMIN:-} exec bash --rcfile <(echo "PS1=\"lab $$LAB \\w# \"")'
+
+.PHONY: frr
+frr:
+	@root=$$($(ROOT) tests/lab/frr/root.sh) && echo "==> FRR 10.3 for the tests: $$root"
 
 .PHONY: kube
 kube:

@@ -11,6 +11,8 @@
 
 #[path = "support/lab.rs"]
 mod lab;
+#[path = "support/release.rs"]
+mod release;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -18,7 +20,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lab::{Agent, Api, Lab, wait_for};
+use release::Release;
 use serde_json::Value;
+
+on_each_frr!(
+    folders_alone_configure_and_verify_a_switch,
+    bad_input_is_said_with_its_place_and_changes_nothing,
+    what_does_not_read_back_is_undone_and_named,
+    a_daemon_that_does_not_answer_stops_every_write,
+    running_that_somebody_changed_is_put_back,
+    a_password_is_a_placeholder_everywhere_but_in_frr,
+);
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -100,8 +112,8 @@ struct Switch {
 }
 
 impl Switch {
-    fn up() -> Option<Self> {
-        let lab = Lab::up(Api::None)?;
+    fn up(release: Release) -> Option<Self> {
+        let lab = Lab::up(Api::None, release)?;
         let (bundle, cluster) = (Volume::new(lab.scratch("bundle")), lab.scratch("cluster"));
         fs::create_dir_all(&cluster).unwrap();
         let mut switch = Self { lab, bundle, cluster };
@@ -130,6 +142,7 @@ impl Switch {
     fn once(&self, command: &str, more: &[&str]) -> (Option<i32>, String, String) {
         let inputs = self.inputs();
         let mut args = vec![command, "--node", "leaf1", "--frr-instance", &self.lab.env["FRR_LEAF1"]];
+        args.extend(["--frr-root", &self.lab.env["FRR_ROOT"]]);
         args.extend(inputs.iter().map(String::as_str));
         args.extend(more);
         let output = self.lab.switchlet("leaf1", &args);
@@ -165,9 +178,8 @@ impl Switch {
     }
 }
 
-#[test]
-fn folders_alone_configure_and_verify_a_switch() {
-    let Some(mut switch) = Switch::up() else { return };
+fn folders_alone_configure_and_verify_a_switch(release: Release) {
+    let Some(mut switch) = Switch::up(release) else { return };
     // Before anything: what would be done, and exit codes.
     let (code, text, _) = switch.once("render", &[]);
     assert_eq!(code, Some(0));
@@ -230,9 +242,8 @@ fn folders_alone_configure_and_verify_a_switch() {
     switch.runs("maximum-paths 64", true);
 }
 
-#[test]
-fn bad_input_is_said_with_its_place_and_changes_nothing() {
-    let Some(mut switch) = Switch::up() else { return };
+fn bad_input_is_said_with_its_place_and_changes_nothing(release: Release) {
+    let Some(mut switch) = Switch::up(release) else { return };
     let agent = switch.agent();
     Switch::log_has(&agent, "configuration applied, read back and saved");
     let (running, startup) = (switch.lab.running("leaf1"), fs::read(switch.lab.frr_conf("leaf1")).unwrap());
@@ -309,9 +320,8 @@ fn bad_input_is_said_with_its_place_and_changes_nothing() {
 }
 
 /// vtysh says 0 for a filter line that bgpd refuses together with its whole batch. Only reading back tells.
-#[test]
-fn what_does_not_read_back_is_undone_and_named() {
-    let Some(mut switch) = Switch::up() else { return };
+fn what_does_not_read_back_is_undone_and_named(release: Release) {
+    let Some(mut switch) = Switch::up(release) else { return };
     let agent = switch.agent();
     Switch::log_has(&agent, "configuration applied, read back and saved");
     switch.announce_all();
@@ -337,9 +347,8 @@ fn what_does_not_read_back_is_undone_and_named() {
     switch.verdict_is(|verdict| verdict["verdict"] == "ok", "and still well");
 }
 
-#[test]
-fn a_daemon_that_does_not_answer_stops_every_write() {
-    let Some(mut switch) = Switch::up() else { return };
+fn a_daemon_that_does_not_answer_stops_every_write(release: Release) {
+    let Some(mut switch) = Switch::up(release) else { return };
     let path = switch.lab.frr_conf("leaf1");
     let before = fs::metadata(&path).unwrap();
     let agent = switch.agent();
@@ -371,9 +380,8 @@ fn a_daemon_that_does_not_answer_stops_every_write() {
     }
 }
 
-#[test]
-fn running_that_somebody_changed_is_put_back() {
-    let Some(switch) = Switch::up() else { return };
+fn running_that_somebody_changed_is_put_back(release: Release) {
+    let Some(switch) = Switch::up(release) else { return };
     let agent = switch.agent();
     Switch::log_has(&agent, "configuration applied, read back and saved");
     let change = ["vtysh", "leaf1", "-c", "configure terminal", "-c", "router bgp 65001"];
@@ -397,9 +405,8 @@ fn running_that_somebody_changed_is_put_back() {
 }
 
 /// The password reaches FRR, and nothing else: no log, no plan, no render, no state; and no link leads out of the folder.
-#[test]
-fn a_password_is_a_placeholder_everywhere_but_in_frr() {
-    let Some(mut switch) = Switch::up() else { return };
+fn a_password_is_a_placeholder_everywhere_but_in_frr(release: Release) {
+    let Some(mut switch) = Switch::up(release) else { return };
     let secrets = switch.lab.scratch("secrets");
     fs::create_dir(&secrets).unwrap();
     fs::write(secrets.join("speakers"), "s3cr3t-of-the-speakers\n").unwrap();

@@ -6,12 +6,15 @@
 mod frr;
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "support/release.rs"]
+mod release;
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use frr::{Bird, Frr, Netns, Release, can_run, eventually};
+use frr::{Bird, Frr, Netns, can_run, eventually};
 use nix::sys::signal::Signal;
+use release::Release;
 use switchlet::net::{Prefix, is_link_local};
 use switchlet::rib::frr::FrrRib;
 use switchlet::rib::{Managed, RibError, RibReader};

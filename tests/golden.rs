@@ -8,11 +8,14 @@
 mod frr;
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "support/release.rs"]
+mod release;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use frr::{Frr, Netns, Release, can_run};
+use frr::{Frr, Netns, can_run};
+use release::Release;
 use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, splice};
 use switchlet::change::diff::{Candidate, Journal, Running};
 use switchlet::change::{Dialect as _, Known};

@@ -11,13 +11,23 @@
 
 #[path = "support/lab.rs"]
 mod lab;
+#[path = "support/release.rs"]
+mod release;
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use lab::{Api, Lab, eventually, wait_for};
+use release::Release;
 use serde_json::Value;
+
+// What depends on FRR; the rest is about the API server.
+on_each_frr!(
+    a_configmap_reaches_the_switch_and_the_node_says_whether_the_fib_obeys,
+    what_does_not_come_in_is_named_by_its_first_failing_rung,
+    two_agents_do_not_act_on_one_switch,
+);
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -112,9 +122,8 @@ fn established(lab: &Lab, leaf: &str) {
     });
 }
 
-#[test]
-fn a_configmap_reaches_the_switch_and_the_node_says_whether_the_fib_obeys() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+fn a_configmap_reaches_the_switch_and_the_node_says_whether_the_fib_obeys(release: Release) {
+    let Some(lab) = Lab::up(Api::Real, release) else { return };
     lab.populate();
     // Somebody else's configuration, which must survive everything below.
     lab.lab(&[
@@ -261,9 +270,8 @@ fn a_configmap_reaches_the_switch_and_the_node_says_whether_the_fib_obeys() {
 }
 
 /// Reasons for what is missing, each on real parts.
-#[test]
-fn what_does_not_come_in_is_named_by_its_first_failing_rung() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+fn what_does_not_come_in_is_named_by_its_first_failing_rung(release: Release) {
+    let Some(lab) = Lab::up(Api::Real, release) else { return };
     lab.populate();
     let _agent = lab.agent("leaf1");
     condition_is(&lab, "leaf1", "ConfigApplied", "True", "Applied");
@@ -314,7 +322,7 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung() {
 /// Nothing is written while nothing changes: counted at the API server.
 #[test]
 fn silence_costs_no_write() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let _agent = lab.agent("leaf1");
     condition_is(&lab, "leaf1", "FIBSynced", "True", "NothingExpected");
@@ -348,7 +356,7 @@ fn silence_costs_no_write() {
 /// The API server comes and goes; the agent stays, and goes on where it was.
 #[test]
 fn nothing_ends_because_the_api_server_does() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let mut agent = lab.agent("leaf1");
     condition_is(&lab, "leaf1", "FIBSynced", "True", "NothingExpected");
@@ -396,7 +404,7 @@ fn nothing_ends_because_the_api_server_does() {
 /// Connections that die without a word: their packets are dropped, new connections work.
 #[test]
 fn a_dead_connection_is_noticed_within_a_minute() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let _agent = lab.agent("leaf1");
     condition_is(&lab, "leaf1", "FIBSynced", "True", "NothingExpected");
@@ -423,7 +431,7 @@ fn a_dead_connection_is_noticed_within_a_minute() {
 /// The Node is made again: our words are on it again too.
 #[test]
 fn a_node_that_was_made_again_gets_its_conditions_back() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let _agent = lab.agent("leaf1");
     condition_is(&lab, "leaf1", "FIBSynced", "True", "NothingExpected");
@@ -435,9 +443,8 @@ fn a_node_that_was_made_again_gets_its_conditions_back() {
 }
 
 /// One agent acts on a switch; a second one says so and waits.
-#[test]
-fn two_agents_do_not_act_on_one_switch() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+fn two_agents_do_not_act_on_one_switch(release: Release) {
+    let Some(lab) = Lab::up(Api::Real, release) else { return };
     lab.populate();
     let first = lab.agent("leaf1");
     condition_is(&lab, "leaf1", "ConfigApplied", "True", "Applied");

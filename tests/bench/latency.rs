@@ -9,6 +9,8 @@
 
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/release.rs"]
+mod release;
 
 use std::fs;
 use std::fs::File;
@@ -25,6 +27,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use lab::{Api as LabApi, Lab, eventually, wait_for};
 use nix::sched::{CloneFlags, setns};
+use release::Release;
 use serde_json::{Value, json};
 use switchlet::fib::netlink::NetlinkFib;
 
@@ -36,7 +39,7 @@ fn vips() -> Vec<String> {
 }
 
 fn main() {
-    let Some(lab) = Lab::up(LabApi::Real) else { return };
+    let Some(lab) = Lab::up(LabApi::Real, Release::V8_4) else { return };
     lab.populate();
     let mut objects = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n".to_owned();
     for round in 0..ROUNDS {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # selftest.sh: proves that the lab does what the tests rely on. One line per check; exit 1 if any fails, 77 if the
-# machine lacks something. Uses two labs of its own, swla and swlb, so it may run beside others.
+# machine lacks something. Uses two labs of its own, swla and swlb, so it may run beside others. Options go to
+# `lab up`, for example --frr 10.3.
 # shellcheck disable=SC2317 # functions are called through "check"
 set -u
 cd "$(dirname "$0")" || exit 1
@@ -97,7 +98,7 @@ bgp_config() { # a small configuration as an operator would write it
 	CONF
 }
 
-a up || exit $?
+a up "$@" || exit $?
 check "API ready" a k get --raw /readyz
 check "all daemons run" daemons a
 check "a Node can be made and patched" a node worker-1 --ip 192.168.1.11 fd00:1:1::2 --label rack=r1
@@ -159,7 +160,7 @@ check "s2 does not" test ! -s "$state/s2/to-leaf1"
 
 sleep 300 &
 owner=$!
-check "a second lab beside the first" b up --owner $owner
+check "a second lab beside the first" b up --owner $owner "$@"
 check "both APIs answer" eval "a k get --raw /readyz && b k get --raw /readyz"
 check "the second one does not know the first one's Node" eval "! b k get node worker-1"
 kill -KILL $owner

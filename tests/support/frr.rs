@@ -23,64 +23,33 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::netns::{available, ip, ips, privileged};
+use crate::release::Release;
 
 const DAEMONS: &str = "/usr/lib/frr";
 
-/// A release of FRR that the tests run with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Release {
-    /// Debian 12's, the machine's own.
-    V8_4,
-    /// Debian 13's, in another root.
-    V10_3,
-}
-
-impl Release {
-    /// As `show version` begins.
-    pub fn number(self) -> &'static str {
-        match self {
-            Self::V8_4 => "8.4",
-            Self::V10_3 => "10.3",
+/// FRR's view of the file system; `None`, loudly, where this release cannot be had.
+fn root_of(release: Release) -> Option<PathBuf> {
+    static OTHER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    if release == Release::V8_4 {
+        return Some(PathBuf::from("/"));
+    }
+    let made = OTHER.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/frr/root.sh");
+        let output = Command::new(script).stdin(Stdio::null()).output().expect("the script");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        match output.status.code() {
+            Some(0) => Ok(PathBuf::from(text(&output.stdout))),
+            Some(77) => Err(text(&output.stderr)),
+            _ => panic!("tests/lab/frr/root.sh: {}", text(&output.stderr)),
+        }
+    });
+    match made {
+        Ok(root) => Some(root.clone()),
+        Err(why) => {
+            available(&format!("FRR 10.3 ({why})"), false);
+            None
         }
     }
-
-    /// FRR's view of the file system; `None`, loudly, where this release cannot be had.
-    pub fn root(self) -> Option<PathBuf> {
-        static OTHER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        if self == Self::V8_4 {
-            return Some(PathBuf::from("/"));
-        }
-        let made = OTHER.get_or_init(|| {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/frr/root.sh");
-            let output = Command::new(script).stdin(Stdio::null()).output().expect("the script");
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-            match output.status.code() {
-                Some(0) => Ok(PathBuf::from(text(&output.stdout))),
-                Some(77) => Err(text(&output.stderr)),
-                _ => panic!("tests/lab/frr/root.sh: {}", text(&output.stderr)),
-            }
-        });
-        match made {
-            Ok(root) => Some(root.clone()),
-            Err(why) => {
-                available(&format!("FRR 10.3 ({why})"), false);
-                None
-            }
-        }
-    }
-}
-
-/// Makes of each named function two tests, one for each release of FRR, which a failing test's name tells.
-#[macro_export]
-macro_rules! on_each_frr {
-    ($($test:ident),+ $(,)?) => {
-        mod frr_8_4 {
-            $(#[test] fn $test() { super::$test($crate::frr::Release::V8_4); })+
-        }
-        mod frr_10_3 {
-            $(#[test] fn $test() { super::$test($crate::frr::Release::V10_3); })+
-        }
-    };
 }
 
 /// True if this machine can run this FRR, and BIRD, in namespaces; says what is missing.
@@ -88,7 +57,7 @@ pub fn can_run(release: Release) -> bool {
     available("root, to make network namespaces", privileged())
         && available("FRR (zebra, bgpd, bfdd, vtysh)", Path::new(DAEMONS).join("bgpd").exists())
         && available("BIRD 2 (bird)", found("bird"))
-        && release.root().is_some()
+        && root_of(release).is_some()
 }
 
 fn found(program: &str) -> bool {
@@ -177,9 +146,10 @@ pub struct Frr {
 impl Frr {
     /// Starts the daemons and loads `config` (may be empty).
     pub fn start(release: Release, netns: Netns, daemons: &[&'static str], config: &str) -> Self {
-        let root = release.root().expect("asked before by can_run");
+        let root = root_of(release).expect("asked before by can_run");
         let mut frr = Self { netns, root, daemons: daemons.to_vec() };
-        if release == Release::V10_3 {
+        // From 10 on it hands out the configuration.
+        if frr.root.join("usr/lib/frr/mgmtd").exists() {
             frr.daemons.insert(0, "mgmtd");
         }
         for dir in [frr.etc(), frr.run()] {

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::release::Release;
+
 /// The binary under test; `SWITCHLET_BINARY` puts another one in its place, such as the static release.
 pub fn binary() -> String {
     std::env::var("SWITCHLET_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_switchlet").to_owned())
@@ -43,7 +45,7 @@ pub struct Lab {
 
 impl Lab {
     /// A lab of its own for one test. `None`, loudly, where the machine lacks something; in CI that is a failure.
-    pub fn up(api: Api) -> Option<Self> {
+    pub fn up(api: Api, release: Release) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
         let mut lab = Self { name: format!("t{:05x}", number & 0xF_FFFF), env: BTreeMap::new() };
@@ -51,6 +53,9 @@ impl Lab {
         let mut args = vec!["up", "--owner", &owner];
         if api == Api::None {
             args.push("--no-api");
+        }
+        if release == Release::V10_3 {
+            args.extend(["--frr", "10.3"]);
         }
         let output = lab.command(&args).output().expect("the lab's script");
         if output.status.code() == Some(77) {
@@ -180,6 +185,7 @@ impl Lab {
         let child = Command::new("ip")
             .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], &binary(), "agent"])
             .args(["--node", leaf, "--frr-instance", &self.env[&format!("FRR_{}", leaf.to_uppercase())]])
+            .args(["--frr-root", &self.env["FRR_ROOT"]])
             .args(args)
             .env("SWITCHLET_STATE_DIR", state)
             .env("SWITCHLET_LISTEN", "127.0.0.1:9855")

@@ -29,7 +29,7 @@ down() {
 		for n in $ALL; do
 			[ ! -e "/run/netns/$LAB-$n" ] || ip netns del "$LAB-$n" 2>/dev/null || :
 		done
-		rm -rf "/etc/frr/$LAB-leaf1" "/etc/frr/$LAB-leaf2" "/var/run/frr/$LAB-leaf1" "/var/run/frr/$LAB-leaf2"
+		frr_folders | while read -r n; do rm -rf "$n"; done
 		if [ "${KEEP:-}" = 1 ] && [ -d "$STATE" ]; then
 			# Logs and configurations stay for reading; what makes it look alive, and keys, do not.
 			rm -rf "$STATE/up" "$STATE/run" "$STATE/etcd" "$STATE/pki" "$STATE/kube"
@@ -56,7 +56,7 @@ leftovers() {
 		echo "process $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | cut -c1-100)"
 	done
 	for n in $ALL; do [ ! -e "/run/netns/$LAB-$n" ] || echo "namespace $LAB-$n"; done
-	for n in /etc/frr/"$LAB"-* /var/run/frr/"$LAB"-*; do [ ! -e "$n" ] || echo "directory $n"; done
+	frr_folders | sed 's/^/directory /'
 	[ "${KEEP:-}" = 1 ] || [ ! -e "$STATE" ] || echo "directory $STATE"
 }
 leftovers_cmd() {
