@@ -275,7 +275,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     async fn pass(&mut self, woken: &Woken) {
         self.parts.counters.passed();
         let mut taken = false;
-        if *woken == Woken::Inputs || self.gathered.is_none() {
+        let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
+        let news = (*woken == Woken::Inputs || machine_due) && self.runs_on_something_else().await;
+        if *woken == Woken::Inputs || news || self.gathered.is_none() {
             match self.parts.inputs.gather() {
                 Ok(gathered) => {
                     self.take(gathered).await;
@@ -292,7 +294,6 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.take(gathered).await;
             taken = true;
         }
-        let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
         if taken || machine_due {
             self.configure().await;
             self.settle().await;
@@ -302,7 +303,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             None => None,
             Some(settings) => {
                 let settings = settings.clone();
-                let looked = self.parts.verifier.look(&settings, &self.desired.expectation).await;
+                let looked = self.parts.verifier.look(&settings, &self.desired).await;
                 Some(looked.map_err(|error| crate::cluster::chain(&error)))
             }
         };
@@ -315,6 +316,14 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
         self.remember();
         self.speak(judged.as_ref(), took);
+    }
+
+    /// True if the NOS is another release than it was. One that does not answer is what it was.
+    async fn runs_on_something_else(&mut self) -> bool {
+        match self.parts.driver.platform().await {
+            Ok(platform) => self.parts.deriver.runs_on(platform),
+            Err(_) => false,
+        }
     }
 
     /// Takes over new inputs.

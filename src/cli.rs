@@ -169,6 +169,9 @@ async fn desired_once(
     timeout: Duration,
 ) -> anyhow::Result<(Desired, Option<SwitchObject>)> {
     let deadline = Instant::now() + timeout;
+    // What an FRR would be given that is not reachable from here is what every release takes.
+    let platform = FrrDriver::new(opened.places.clone()).platform().await.unwrap_or_default();
+    opened.deriver.runs_on(platform);
     loop {
         match opened.inputs.gather() {
             Ok(gathered) => {
@@ -290,12 +293,12 @@ async fn two_looks(
     let instance = &settings.network_instance;
     let judge =
         |judged: Option<Result<_, &str>>| say::verdict(me, Timestamp::now(), desired, judged, instance);
-    let first = verifier.look(settings, &desired.expectation).await;
+    let first = verifier.look(settings, desired).await;
     let judged = match first {
         Ok(judgement) if Verdict::word(&judgement.vips) != Word::Differs => Ok(judgement),
         _ => {
             tokio::time::sleep(SECOND_LOOK).await;
-            verifier.look(settings, &desired.expectation).await
+            verifier.look(settings, desired).await
         }
     };
     let why;

@@ -3,10 +3,10 @@
 //! Three answers exist for a prefix: a route, no route, and *could not look* (an error). A reader never turns
 //! the third into one of the first two.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use crate::net::Prefix;
-use crate::net::Route;
+use crate::net::{Hashing, Prefix, Resilient, Route};
 
 pub mod netlink;
 
@@ -49,4 +49,14 @@ pub trait FibReader {
     /// All forwarding routes equal to or inside one of `pools`; of several routes to one prefix only the one
     /// that forwards. Reads the whole table: for a slow pace.
     fn within(&mut self, pools: &[Prefix]) -> impl Future<Output = Result<Vec<Route>, FibError>> + Send;
+
+    /// Of the next-hop groups with these numbers ([`Route::group`]) those that exist, and how they move flows; `None` for
+    /// one that is not resilient.
+    fn groups(
+        &mut self,
+        ids: &BTreeSet<u32>,
+    ) -> impl Future<Output = Result<BTreeMap<u32, Option<Resilient>>, FibError>> + Send;
+
+    /// What of a packet chooses among the next-hops of a route. Never blocks.
+    fn hashing(&mut self) -> Hashing;
 }

@@ -1,7 +1,7 @@
 //! What to say: from expected and observed forwarding to a verdict, and from verdicts to conditions. Pure.
 //!
 //! [`compare`] sets the two tables against each other, [`ladder`] names the first failing rung of each difference,
-//! [`clock`] decides when a difference is a fault, [`condition`] finds the words. Three values everywhere: equal,
+//! [`clock`] decides when a difference is a fault, [`spread`] looks at what is equal all the same, [`condition`] finds the words. Three values everywhere: equal,
 //! different, *could not look*.
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ pub mod compare;
 pub mod condition;
 pub mod control;
 pub mod ladder;
+pub mod spread;
 mod verdict;
 
 /// One look's result; the JSON that `verify` prints, that the agent serves and that `Switch.status` shortens.
@@ -122,6 +123,9 @@ pub struct Difference {
     /// Who is at fault.
     #[serde(skip)]
     pub fault: ladder::Fault,
+    /// The particulars of the rung; part of the VIP's message.
+    #[serde(skip)]
+    pub detail: Option<String>,
 }
 
 impl Verdict {

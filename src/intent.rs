@@ -3,6 +3,7 @@
 pub mod announce;
 pub mod departures;
 pub mod nexthops;
+pub mod platform;
 pub mod render;
 pub mod settings;
 pub mod snapshot;

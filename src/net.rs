@@ -10,8 +10,11 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+mod spread;
 #[cfg(test)]
 mod tests;
+
+pub use spread::{HashLayer, Hashing, Resilient};
 
 /// An IP prefix whose host bits are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

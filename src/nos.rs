@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use crate::change::diff::{Candidate, Journal, Plan, Running};
+use crate::intent::platform::Platform;
 
 pub mod frr;
 
@@ -34,6 +35,9 @@ pub enum NosError {
 pub trait NosDriver {
     /// Values of the secrets, by the placeholders that stand for them in every text on this side of the driver.
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>);
+
+    /// What the NOS is and can do.
+    fn platform(&mut self) -> impl Future<Output = Result<Platform, NosError>>;
 
     /// What runs, one text an owner.
     fn running(&mut self) -> impl Future<Output = Result<Running, NosError>>;

@@ -3,12 +3,11 @@
 //! Asked only about VIPs that differ. Its word never makes a verdict: zebra can say `installed` while the
 //! kernel forwards elsewhere. It only names the first failing rung.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 
-use crate::net::Prefix;
+use crate::net::{Family, Prefix};
 
-pub use crate::health::control::{Managed, Path, Session};
+pub use crate::health::control::{Bfd, Intake, Limits, Managed, Merit, Path, Session, Sessions};
 
 pub mod frr;
 
@@ -38,12 +37,19 @@ pub enum RibError {
 
 /// Asks the control plane of one network instance.
 pub trait RibReader {
-    /// All sessions, by peer (address or interface name).
-    fn sessions(&mut self) -> impl Future<Output = Result<BTreeMap<String, Session>, RibError>> + Send;
+    /// All sessions.
+    fn sessions(&mut self) -> impl Future<Output = Result<Sessions, RibError>> + Send;
 
     /// The paths of one prefix; empty if the table does not have it.
     fn paths(&mut self, prefix: Prefix) -> impl Future<Output = Result<Vec<Path>, RibError>> + Send;
 
     /// What the route manager says about one prefix.
     fn managed(&mut self, prefix: Prefix) -> impl Future<Output = Result<Managed, RibError>> + Send;
+
+    /// How many equal paths of a family may be used.
+    fn limits(&mut self, family: Family) -> impl Future<Output = Result<Limits, RibError>> + Send;
+
+    /// What became of a prefix on its way from a peer whose session is up, where the table has no path from it.
+    fn intake(&mut self, peer: &str, prefix: Prefix)
+    -> impl Future<Output = Result<Intake, RibError>> + Send;
 }

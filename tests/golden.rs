@@ -1,4 +1,4 @@
-//! Cases as folders: `switch.yaml` and `cluster.yaml` give `candidate.conf`, byte for byte, and a real FRR takes it as it
+//! Cases as folders: `switch.yaml` and `cluster.yaml` (and `version`, the words of an FRR) give `candidate.conf`, byte for byte, and a real FRR takes it as it
 //! stands. `GOLDEN=overwrite cargo test --test golden` writes the results anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 
 use frr::{Frr, Netns, can_run};
 use release::Release;
-use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, splice};
+use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, platform, splice};
 use switchlet::change::diff::{Candidate, Journal, Running};
 use switchlet::change::{Dialect as _, Known};
 use switchlet::files::objects::read_cluster;
 use switchlet::intent::announce::Advertisement;
+use switchlet::intent::render::{self, Texts};
 use switchlet::intent::snapshot::Bundle;
-use switchlet::intent::{nexthops, render, settings};
+use switchlet::intent::{nexthops, settings};
 use switchlet::nos::NosDriver;
 use switchlet::nos::frr::{FrrDriver, Places};
 
@@ -36,15 +37,23 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Those that an FRR of this lab takes; `version` names one that is not here.
+fn cases_for_real() -> Vec<PathBuf> {
+    cases().into_iter().filter(|case| !case.join("version").exists()).collect()
+}
+
 fn candidate(case: &Path) -> Candidate {
     let settings = settings::parse(&fs::read_to_string(case.join("switch.yaml")).unwrap()).unwrap();
     let (mut facts, _) = read_cluster(&case.join("cluster"), "leaf1").unwrap();
     assert_eq!(facts.issues, []);
     let mut expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
-    let job = render::job("leaf1", &settings, &expectation.peers, &Bundle::default(), render::FRR);
+    let version = fs::read_to_string(case.join("version")).unwrap_or_default();
+    let (platform, bundle) = (platform(&version), Bundle::default());
+    let texts = Texts { bundle: &bundle, built_in: render::FRR };
+    let job = render::job("leaf1", &settings, &expectation.peers, &platform, texts);
     facts.nodes.reverse();
     expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
-    let again = render::job("leaf1", &settings, &expectation.peers, &Bundle::default(), render::FRR);
+    let again = render::job("leaf1", &settings, &expectation.peers, &platform, texts);
     assert_eq!(job, again, "the order of inputs matters");
     render::render(&job).unwrap()
 }
@@ -67,7 +76,7 @@ fn a_real_frr_reads_every_candidate_back_as_it_is(release: Release) {
     if !can_run(release) {
         return;
     }
-    for case in cases() {
+    for case in cases_for_real() {
         let candidate = candidate(&case);
         let startup = splice("frr defaults traditional\nhostname leaf1\n", &candidate.texts[OWNER], &[]);
         let frr = Frr::start(release, Netns::new("g"), &["zebra", "bgpd", "bfdd", "staticd"], &startup);
@@ -94,7 +103,7 @@ fn commands_lead_there_and_back(release: Release) {
         "frr defaults datacenter\nhostname leaf1\n",
     );
     let empty = running(&frr);
-    for case in cases() {
+    for case in cases_for_real() {
         let candidate = candidate(&case);
         let journal = Journal::new();
         let known = Known { confirmed: None, adopt: &[], journal: &journal };

@@ -14,8 +14,8 @@ use netns::{in_namespace, ip, ip_batch, ips, sysctl, three_ports, wait_for_carri
 use oracle::{Seen, reduce, routes};
 use proptest::prelude::*;
 use switchlet::fib::FibReader;
-use switchlet::fib::netlink::{Hint, HintKind, Hints, NetlinkFib, Resilient};
-use switchlet::net::{HopState, Prefix, Route, RouteKind};
+use switchlet::fib::netlink::{Hint, HintKind, Hints, NetlinkFib};
+use switchlet::net::{HopState, Prefix, Resilient, Route, RouteKind};
 
 fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()

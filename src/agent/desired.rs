@@ -18,7 +18,8 @@ use crate::health::condition::{InputProblem, Reason, Status};
 use crate::intent::announce::Advertisement;
 use crate::intent::departures::{Departures, Word};
 use crate::intent::nexthops::{self, Expectation, Peers};
-use crate::intent::render::{self, BuiltIn, Job};
+use crate::intent::platform::Platform;
+use crate::intent::render::{self, BuiltIn, Job, Texts};
 use crate::intent::settings::{self, SwitchSettings};
 use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, digest};
 use crate::intent::switch::Apply;
@@ -46,6 +47,8 @@ pub struct Desired {
     pub target: Option<Target>,
     /// The texts of the bundle in force, as long as `target` may not run.
     pub interim: Option<Target>,
+    /// What it runs on.
+    pub platform: Platform,
     /// Values of the secrets by placeholder.
     pub secrets: BTreeMap<String, String>,
     /// When a neighbour whose node has left is to be removed.
@@ -76,6 +79,8 @@ pub struct Deriver {
     me: String,
     nos: &'static str,
     built_in: &'static [BuiltIn],
+    /// As the NOS told it last.
+    platform: Platform,
     secrets: Option<PathBuf>,
     /// Whose own texts a bundle could bring instead of templates; refused until they are supported.
     literal: &'static [&'static str],
@@ -97,6 +102,7 @@ impl Deriver {
             me: me.to_owned(),
             nos,
             built_in,
+            platform: Platform::default(),
             secrets,
             literal,
             good: None,
@@ -105,6 +111,13 @@ impl Deriver {
             apply: Apply::default(),
             rendered: Vec::new(),
         }
+    }
+
+    /// What the NOS is; true if that is news, and everything must be derived again.
+    pub fn runs_on(&mut self, platform: Platform) -> bool {
+        let news = self.platform != platform;
+        self.platform = platform;
+        news
     }
 
     /// Takes up what an earlier life remembered, if `confirmed` is the hash of that bundle.
@@ -148,6 +161,7 @@ impl Deriver {
             adopt: settings.adopt,
             target: Some(target.clone()),
             interim: Some(target),
+            platform: self.platform.clone(),
             secrets,
             ..Desired::default()
         };
@@ -253,6 +267,7 @@ impl Deriver {
             expectation,
             target,
             interim,
+            platform: self.platform.clone(),
             secrets,
         }
     }
@@ -325,7 +340,8 @@ impl Deriver {
         peers: &Peers,
         bundle: &Bundle,
     ) -> Result<Candidate, InputProblem> {
-        let job = render::job(&self.me, settings, peers, bundle, self.built_in);
+        let texts = Texts { bundle, built_in: self.built_in };
+        let job = render::job(&self.me, settings, peers, &self.platform, texts);
         if let Some((_, result)) = self.rendered.iter().find(|(done, _)| *done == job) {
             return result.clone();
         }

@@ -13,6 +13,7 @@ use crate::cluster::OwnNode;
 use crate::cluster::report::{NodeReport, Stamped, seconds};
 use crate::health::clock::Judgement;
 use crate::health::condition::{self, CONFIG_APPLIED, Condition, FIB_SYNCED, Reason, Status};
+use crate::health::spread;
 use crate::health::{State, Verdict, VipVerdict, Word};
 use crate::intent::snapshot::Issue;
 use crate::intent::switch::SwitchObject;
@@ -223,7 +224,7 @@ impl Speaker {
             "nextHops": self.next_hops(outcome),
             "failedResources": issues,
             "omittedResources": outcome.verdict.issues.len() - issues.len(),
-            "capabilities": {"hand": "exec", "fib": "kernel", "validator": "rules"},
+            "capabilities": capabilities(outcome),
         });
         if let (Value::Object(fields), Some(applied)) = (&mut status, applied) {
             fields.insert("appliedRevision".to_owned(), applied.into());
@@ -337,6 +338,19 @@ fn skipped(issues: &[Issue]) -> String {
     format!("; skipped: {object}: {reason}: {message}{more}")
 }
 
+/// What this switch can do, as far as it was found out.
+fn capabilities(outcome: &Outcome<'_>) -> Value {
+    let mut capabilities = json!({"hand": "exec", "fib": "kernel", "validator": "rules"});
+    let hashing = outcome.judged.and_then(Result::ok).map(|judgement| judgement.hashing).unwrap_or_default();
+    for (name, value) in spread::capabilities(&outcome.desired.platform, hashing) {
+        capabilities[name] = value.into();
+    }
+    if let Some(release) = outcome.desired.platform.release {
+        capabilities["release"] = release.to_string().into();
+    }
+    capabilities
+}
+
 fn status_word(status: Status) -> &'static str {
     match status {
         Status::True => "True",
@@ -392,6 +406,7 @@ pub fn verdict(
         None | Some(Err(_)) => Word::Unknown,
         Some(Ok(_)) => Verdict::word(&vips),
     };
+    let seen = judged.and_then(Result::ok).map(|judgement| judgement.issues.clone()).unwrap_or_default();
     Verdict {
         switch: me.to_owned(),
         revision: desired
@@ -403,7 +418,7 @@ pub fn verdict(
         observed_at: now,
         verdict: word,
         vips,
-        issues: desired.expectation.issues.clone(),
+        issues: desired.expectation.issues.iter().cloned().chain(seen).collect(),
     }
 }
 

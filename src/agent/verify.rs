@@ -7,16 +7,18 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::agent::desired::Desired;
 use crate::cluster::Rereader;
 use crate::fib::{FibError, FibReader};
 use crate::health::clock::{Circumstances, Freshness, Judge, Judgement};
 use crate::health::compare::{self, Compared, Look};
-use crate::health::ladder::Evidence;
+use crate::health::ladder::{self, Evidence};
+use crate::health::spread;
 use crate::intent::nexthops::Expectation;
 use crate::intent::settings::SwitchSettings;
 use crate::intent::snapshot::ObjectName;
-use crate::net::Prefix;
-use crate::rib::{RibError, RibReader, Session};
+use crate::net::{Family, Prefix};
+use crate::rib::{Limits, RibError, RibReader, Sessions};
 
 /// Reasons are asked for at most this many VIPs a look: what differs everywhere needs no list of causes.
 const MOST_QUESTIONS: usize = 64;
@@ -128,9 +130,14 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
     pub async fn look(
         &mut self,
         settings: &SwitchSettings,
-        expectation: &Expectation,
+        desired: &Desired,
     ) -> Result<Judgement, FibError> {
-        let compared = self.compare(settings, expectation).await?;
+        let expectation = &desired.expectation;
+        let mut compared = self.compare(settings, expectation).await?;
+        let groups = spread::groups(settings, &compared);
+        let groups = if groups.is_empty() { BTreeMap::new() } else { self.fib.groups(&groups).await? };
+        spread::remark(settings, &desired.platform, &groups, &mut compared);
+        let hashing = self.fib.hashing();
         let (sessions, evidence) = self.ask(&compared).await;
         // The deadlines count from the look, not from the answers.
         let now = Timestamp::now();
@@ -138,7 +145,7 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
             let services = expectation.vips.values().flat_map(|vip| vip.services.iter().cloned());
             self.fresh = services.map(|service| (service, Freshness::Confirmed(now))).collect();
         }
-        let judgement = self.judge.judge(
+        let mut judgement = self.judge.judge(
             &compared,
             &Circumstances {
                 now,
@@ -150,6 +157,8 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
                 fresh: &self.fresh,
             },
         );
+        judgement.issues = spread::issues(&compared, hashing);
+        judgement.hashing = hashing;
         self.confirm(&judgement);
         Ok(judgement)
     }
@@ -158,11 +167,11 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
     async fn ask(
         &mut self,
         compared: &BTreeMap<Prefix, Compared>,
-    ) -> (Option<BTreeMap<String, Session>>, BTreeMap<Prefix, Evidence>) {
-        let differing: Vec<Prefix> = compared
+    ) -> (Option<Sessions>, BTreeMap<Prefix, Evidence>) {
+        let differing: Vec<(Prefix, &Compared)> = compared
             .iter()
             .filter(|(_, compared)| !compared.is_equal())
-            .map(|(prefix, _)| *prefix)
+            .map(|(prefix, compared)| (*prefix, compared))
             .take(MOST_QUESTIONS)
             .collect();
         if differing.is_empty() {
@@ -171,10 +180,30 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
         let mut evidence = BTreeMap::new();
         let asked = async {
             let sessions = self.rib.sessions().await?;
-            for prefix in differing {
+            let mut limits: BTreeMap<Family, Limits> = BTreeMap::new();
+            let mut questions = MOST_QUESTIONS;
+            for (prefix, compared) in differing {
                 let paths = self.rib.paths(prefix).await?;
                 let managed = self.rib.managed(prefix).await?;
-                evidence.insert(prefix, Evidence { paths, managed });
+                let family = prefix.family();
+                if paths.iter().any(|path| path.valid && !path.chosen) && !limits.contains_key(&family) {
+                    limits.insert(family, self.rib.limits(family).await?);
+                }
+                let missing = compared
+                    .missing
+                    .iter()
+                    .map(|hop| (hop, compared.expected.get(hop).and_then(|behind| behind.peer.as_ref())));
+                let mut intake = BTreeMap::new();
+                for peer in ladder::worth_asking(missing, &sessions, &paths) {
+                    if questions == 0 {
+                        break;
+                    }
+                    questions -= 1;
+                    let told = self.rib.intake(&peer, prefix).await?;
+                    intake.insert(peer, told);
+                }
+                let limits = limits.get(&family).copied().unwrap_or_default();
+                evidence.insert(prefix, Evidence { paths, managed, limits, intake });
             }
             Ok::<_, RibError>(sessions)
         };

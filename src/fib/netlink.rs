@@ -7,6 +7,7 @@
 //! A few VIPs are looked up one by one in microseconds; a dump is taken where a look-up cannot be trusted, and
 //! to find routes nobody asked for.
 
+mod hash;
 mod hints;
 mod kernel;
 mod nexthop;
@@ -16,6 +17,7 @@ mod sieve;
 mod tests;
 mod wire;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +25,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kernel::{ATTEMPTS, Kernel, Question, hosts};
 
 pub use hints::{Hint, HintKind, Hints};
-pub use nexthop::{GroupMember, NextHopGroup, Resilient};
+pub use nexthop::{GroupMember, NextHopGroup};
 
 use super::{FibError, FibReader};
-use crate::net::{Prefix, Route};
+use crate::net::{Hashing, Prefix, Resilient, Route};
 
 /// Look-ups between two breaths of the runtime: about 2 ms.
 const CHUNK: usize = 512;
@@ -130,5 +132,14 @@ impl FibReader for NetlinkFib {
     async fn within(&mut self, pools: &[Prefix]) -> Result<Vec<Route>, FibError> {
         let pools = pools.to_vec();
         self.aside(move |kernel| kernel.within(&pools)).await
+    }
+
+    async fn groups(&mut self, ids: &BTreeSet<u32>) -> Result<BTreeMap<u32, Option<Resilient>>, FibError> {
+        let ids = ids.clone();
+        self.aside(move |kernel| kernel.groups(&ids)).await
+    }
+
+    fn hashing(&mut self) -> Hashing {
+        hash::read()
     }
 }

@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::health::compare::Compared;
-use crate::health::control::Session;
-use crate::health::ladder::{self, ControlPlane, Evidence, Fault, Rung};
+use crate::health::control::Sessions;
+use crate::health::ladder::{self, ControlPlane, Evidence, Fault, Puzzle, Rung};
 use crate::health::{Difference, DifferenceKind, State, VipVerdict, verdict};
-use crate::intent::snapshot::ObjectName;
-use crate::net::{NextHop, Prefix};
+use crate::intent::snapshot::{Issue, ObjectName};
+use crate::net::{Hashing, NextHop, Prefix};
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +38,9 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 /// After this long a question that is still open is put again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
+/// Ends of a countdown this near to each other are one.
+const SAME_END: SignedDuration = SignedDuration::from_secs(2);
+
 /// Identity of a difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
@@ -54,6 +57,9 @@ struct Clock {
     diverged: bool,
     fault: Fault,
     rung: Rung,
+    /// It will be over by itself then.
+    #[serde(default)]
+    until: Option<Timestamp>,
     /// Not seen since then.
     gone: Option<Timestamp>,
     /// When it became a fault, within the flap window.
@@ -83,7 +89,7 @@ pub struct Circumstances<'a> {
     /// `networkInstance`.
     pub network_instance: &'a str,
     /// Sessions, if the control plane could be asked.
-    pub sessions: Option<&'a BTreeMap<String, Session>>,
+    pub sessions: Option<&'a Sessions>,
     /// Evidence by prefix; absent where the control plane was not, or could not be, asked.
     pub evidence: &'a BTreeMap<Prefix, Evidence>,
     /// The node behind each peer's next-hop.
@@ -101,6 +107,10 @@ pub struct Judgement {
     pub standing: Vec<Standing>,
     /// Services to read again from the API before a difference of theirs becomes a fault.
     pub to_confirm: BTreeSet<ObjectName>,
+    /// What is worth knowing although nothing differs.
+    pub issues: Vec<Issue>,
+    /// What of a packet chooses its next-hop.
+    pub hashing: Hashing,
     /// When to look again even if nothing happens.
     pub next: Option<Timestamp>,
 }
@@ -184,23 +194,25 @@ impl Judge {
         for (kind, name, hop) in compared.differences() {
             let behind = hop.as_ref().and_then(|hop| compared.expected.get(hop));
             let peer = behind.and_then(|behind| behind.peer.as_ref());
-            let explained =
-                ladder::explain(kind, hop.as_ref(), peer, compared.wrong_kind.is_some(), &control);
+            let wrong_kind = compared.wrong_kind.is_some();
+            let puzzle = Puzzle { prefix, kind, hop: hop.as_ref(), peer, wrong_kind };
+            let mut explained = ladder::explain(puzzle, &control);
             // A remote switch need not be a neighbour of ours: its path comes from somewhere, or it does not come.
             let remote = hop.as_ref().is_some_and(|hop| !about.node_of.contains_key(peer.unwrap_or(hop)));
-            let (rung, fault) = match explained {
-                (Rung::PeerNotConfigured, _) if remote => (Rung::PrefixNotReceived, Fault::AnnouncerMissing),
-                explained => explained,
-            };
+            if remote && explained.rung == Rung::PeerNotConfigured {
+                (explained.rung, explained.fault) = (Rung::PrefixNotReceived, Fault::AnnouncerMissing);
+            }
             let node = behind
                 .and_then(|behind| behind.nodes.first().cloned())
                 .or_else(|| hop.as_ref().and_then(|hop| about.node_of.get(hop).cloned()));
             let key = Key { prefix, next_hop: name.clone(), kind };
             present.insert(key.clone());
+            let (rung, fault) = (explained.rung, explained.fault);
             let clock = self.clocks.entry(key).or_insert_with(|| Clock::start(about.now, fault, rung));
             let state = clock.tick(fault, rung, &control, compared, about, judgement);
-            let since = clock.since;
-            differences.push(Difference { next_hop: name, node, kind, rung, since, state, fault });
+            let until = clock.lasting(explained.lasts, about.now).map(|until| format!("until {until}"));
+            let (since, detail) = (clock.since, until.or(explained.detail));
+            differences.push(Difference { next_hop: name, node, kind, rung, since, state, fault, detail });
         }
         differences.sort_by(|a, b| (b.state, b.rung, &a.next_hop).cmp(&(a.state, a.rung, &b.next_hop)));
         verdict::of_vip(prefix, compared, differences, about.network_instance)
@@ -249,14 +261,27 @@ impl Clock {
             diverged: false,
             fault,
             rung,
+            until: None,
             gone: None,
             departures: Vec::new(),
         }
     }
 
     fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
-        let Self { since, ours_since, gone, departures, diverged: _, fault: _, rung: _ } = self;
+        let Self { since, ours_since, gone, departures, diverged: _, fault: _, rung: _, until: _ } = self;
         std::iter::once(since).chain(ours_since).chain(gone).chain(departures)
+    }
+
+    /// The whole second at which it will be over, told to last so long from now. An end that moves by a second or two is
+    /// the same, counted down in whole seconds: what is said about it must stay the same too.
+    fn lasting(&mut self, lasts: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+        let lasts = lasts.and_then(|lasts| SignedDuration::try_from(lasts).ok());
+        let end = lasts.and_then(|lasts| now.checked_add(lasts).ok()?.round(jiff::Unit::Second).ok());
+        let same = |(known, end): (Timestamp, Timestamp)| known.duration_since(end).abs() <= SAME_END;
+        if !self.until.zip(end).is_some_and(same) {
+            self.until = end;
+        }
+        self.until
     }
 
     /// One look at which the difference is there.

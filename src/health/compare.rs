@@ -35,6 +35,10 @@ pub struct Compared {
     pub missing: BTreeSet<NextHop>,
     /// Observed and not expected.
     pub unexpected: BTreeSet<NextHop>,
+    /// The next-hop group that the route uses.
+    pub group: Option<u32>,
+    /// Worth saying although nothing differs.
+    pub remark: Option<String>,
 }
 
 /// Who is behind a next-hop.
@@ -137,7 +141,8 @@ fn compare_one(
                 .collect(),
         )
     };
-    Compared { vip: vip.clone(), expected, observed, wrong_kind, missing, unexpected }
+    let group = route.and_then(|route| route.group);
+    Compared { vip: vip.clone(), expected, observed, wrong_kind, missing, unexpected, group, remark: None }
 }
 
 /// The hops that forward, whole, by the shortest form that still names each: one address may stand behind several

@@ -3,9 +3,19 @@
 //! Plain values: the port that asks for them is `rib`, the rule that draws conclusions is [`ladder`](crate::health::ladder). None of
 //! them makes a verdict; they only name the first failing rung.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::net::NextHop;
+use crate::net::{Family, NextHop, Prefix};
+
+/// All BGP sessions, and who else might open one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sessions {
+    /// By the address or interface name by which the peer is configured.
+    pub by_peer: BTreeMap<String, Session>,
+    /// Ranges from which peers are accepted. A peer of such a range that is down leaves no trace in `by_peer`.
+    pub listen: Vec<Prefix>,
+}
 
 /// One BGP session as the control plane sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +32,10 @@ pub struct Session {
     pub last_reset: Option<String>,
     /// Peers that a listen range accepted exist only while they are up.
     pub dynamic: bool,
-    /// Both route-map directions demanded (RFC 8212) and missing, or otherwise withheld by policy.
-    pub blocked_by_policy: bool,
-    /// State of the BFD session that belongs to it, if there is one.
-    pub bfd_up: Option<bool>,
+    /// Families in which nothing is taken: policies are demanded (RFC 8212) and missing.
+    pub blocked: BTreeSet<Family>,
+    /// The BFD session that belongs to it, if there is one.
+    pub bfd: Option<Bfd>,
 }
 
 impl Session {
@@ -35,6 +45,17 @@ impl Session {
     }
 }
 
+/// A BFD session, from good to bad.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bfd {
+    /// The peer answers.
+    Up,
+    /// It has not been up yet, or was ended on purpose: it says nothing about the peer.
+    Idle,
+    /// It was up, and the peer fell silent: why, in the words of RFC 5880.
+    Lost(String),
+}
+
 /// One path of a prefix in the BGP table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
@@ -42,12 +63,56 @@ pub struct Path {
     pub peer: String,
     /// Its next-hop.
     pub next_hop: Option<NextHop>,
-    /// Its next-hop resolves.
+    /// It may be chosen.
     pub valid: bool,
+    /// Its next-hop can be reached.
+    pub resolved: bool,
     /// Chosen: the best path, or one of the multipath set.
     pub chosen: bool,
+    /// What decides between paths before equal ones are told apart.
+    pub merit: Merit,
     /// Kept by graceful restart although its peer is down.
     pub stale: bool,
+    /// For how long it is kept at most.
+    pub stale_for: Option<Duration>,
+}
+
+/// Paths with the same merit share the traffic, as far as the limit allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merit {
+    /// FRR's own weight.
+    pub weight: u32,
+    /// Local preference.
+    pub local_preference: u32,
+    /// Number of AS in the path.
+    pub as_path_length: u32,
+    /// `IGP`, `EGP` or `incomplete`.
+    pub origin: String,
+    /// From another AS.
+    pub external: bool,
+}
+
+/// How many equal paths the control plane uses for one family, as it is configured; `None` if the configuration does not
+/// say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Paths from another AS.
+    pub external: Option<u32>,
+    /// Paths from our own AS.
+    pub internal: Option<u32>,
+}
+
+/// What became of one prefix between a peer and the BGP table, where the table has no path from that peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intake {
+    /// It was announced, and the import policy refused it.
+    Refused,
+    /// It was not announced: what was announced is kept, or nothing was ever refused.
+    NotSent,
+    /// So many announcements of this peer were refused, and which ones is not kept.
+    SomeRefused(u64),
+    /// Neither kept nor counted.
+    Untold,
 }
 
 /// A prefix in the route manager (zebra): a hint, not the FIB.

@@ -17,7 +17,9 @@ pub(super) fn of_vip(
         Some(State::Unknown) => (State::Unknown, Some(Rung::ExpectationStale)),
         Some(state) => (state, ladder::worst(differences.iter().map(|d| (d.state, d.rung)))),
         None if compared.vip.no_family => (State::Unknown, Some(Rung::NoAddressForFamily)),
-        None => (State::Ok, compared.vip.absent),
+        None => {
+            (State::Ok, compared.vip.absent.or(compared.remark.as_ref().map(|_| Rung::ResilienceMissing)))
+        }
     };
     let unexpected = differences
         .iter()
@@ -48,6 +50,11 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 fn message(compared: &Compared, state: State, rung: Option<Rung>, differences: &[Difference]) -> String {
     if state == State::Ok {
         return match rung {
+            Some(Rung::ResilienceMissing) => format!(
+                "forwards to {}; flows move when a node comes or goes: {}",
+                list(&compared.observed),
+                compared.remark.as_deref().unwrap_or_default()
+            ),
             Some(rung) => format!("absent, as it must be ({rung:?})"),
             None => format!("forwards to {}", list(&compared.observed)),
         };
@@ -73,7 +80,8 @@ fn message(compared: &Compared, state: State, rung: Option<Rung>, differences: &
             DifferenceKind::Missing => "missing",
             DifferenceKind::Unexpected => "unexpected",
         };
-        format!("{}{node} {kind}: {:?}", difference.next_hop, difference.rung)
+        let detail = difference.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        format!("{}{node} {kind}: {:?}{detail}", difference.next_hop, difference.rung)
     });
     format!("{doing}, {expected}; {}", causes.collect::<Vec<_>>().join("; "))
 }

@@ -14,7 +14,8 @@ use tera::Tera;
 
 use crate::change::diff::{Candidate, Owner};
 use crate::intent::nexthops::Peers;
-use crate::intent::settings::{PeerAsn, PeeringMode, SwitchSettings};
+use crate::intent::platform::{Platform, Resilience};
+use crate::intent::settings::{PeerAsn, PeeringMode, ResilientHash, SwitchSettings};
 use crate::intent::snapshot::Bundle;
 use crate::intent::yaml::Mistake;
 use crate::net::{Family, Prefix};
@@ -62,8 +63,19 @@ pub struct Job {
     pub context: Value,
 }
 
-/// The rendering of `settings` for the switch `me`: built-in templates, replaced or extended by the bundle's own.
-pub fn job(me: &str, settings: &SwitchSettings, peers: &Peers, bundle: &Bundle, built_in: &[BuiltIn]) -> Job {
+/// The texts that a rendering starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a> {
+    /// What the bundle brings.
+    pub bundle: &'a Bundle,
+    /// What comes with switchlet.
+    pub built_in: &'a [BuiltIn],
+}
+
+/// The rendering of `settings` for the switch `me`: built-in templates, replaced or extended by the bundle's own. What it
+/// runs on is an input like any other: an unknown platform gets what every release takes.
+pub fn job(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Platform, texts: Texts<'_>) -> Job {
+    let Texts { bundle, built_in } = texts;
     let mut templates: BTreeMap<String, String> =
         built_in.iter().map(|template| (template.name.to_owned(), template.text.to_owned())).collect();
     templates.extend(
@@ -77,12 +89,13 @@ pub fn job(me: &str, settings: &SwitchSettings, peers: &Peers, bundle: &Bundle, 
         .iter()
         .filter_map(|template| template.owner.map(|owner| (owner.to_owned(), template.name.to_owned())))
         .collect();
-    Job { templates, roots, context: context(me, settings, peers) }
+    Job { templates, roots, context: context(me, settings, peers, platform) }
 }
 
 /// The values that templates see. Every name is always there and none is null, so that a typing error in a template
 /// cannot pass for an absent option.
-pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers) -> Value {
+pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Platform) -> Value {
+    let Platform { release, resilience } = platform;
     // Listed exhaustively: a new setting must be considered here.
     let SwitchSettings {
         version: _,
@@ -146,7 +159,10 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers) -> Value {
             "enabled": resilient_hash.is_some(),
             "maxPaths": resilient_hash.as_ref().map_or(0, |resilient| resilient.max_paths),
             "bucketsPerPath": resilient_hash.as_ref().map_or(0, |resilient| resilient.buckets_per_path),
+            "buckets": resilient_hash.as_ref().map_or(0, buckets),
+            "inZebra": resilient_hash.is_some() && *resilience == Some(Resilience::LinkLossOnly),
         },
+        "release": release.map(|release| release.to_string()).unwrap_or_default(),
         "pools": pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "protected": settings.vips.protected.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "families": {
@@ -159,6 +175,11 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers) -> Value {
         },
         "vars": vars,
     })
+}
+
+/// Buckets of a group; FRR takes 256 at most.
+fn buckets(resilient: &ResilientHash) -> u32 {
+    (u32::from(resilient.max_paths) * u32::from(resilient.buckets_per_path)).min(256)
 }
 
 /// The import filter: protected prefixes denied first, then exactly the host routes of the pools.

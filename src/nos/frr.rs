@@ -15,6 +15,7 @@ use tokio::process::Command;
 use crate::change::dialect::frr as dialect;
 use crate::change::diff::{Candidate, Journal, Plan, Running};
 use crate::files;
+use crate::intent::platform::Platform;
 use crate::nos::{NosDriver, NosError};
 use crate::vty::{Daemon, Vty};
 
@@ -210,6 +211,15 @@ async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<Str
 impl NosDriver for FrrDriver {
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>) {
         self.secrets = secrets;
+    }
+
+    async fn platform(&mut self) -> Result<Platform, NosError> {
+        let socket = Daemon::Zebra.socket(&self.places.run(), self.places.instance.as_deref());
+        let version = ask(&socket, PROBE, "show version").await.map_err(|source| NosError::Unreachable {
+            what: format!("zebra does not answer on {}", socket.display()),
+            source,
+        })?;
+        Ok(dialect::platform(&version))
     }
 
     async fn running(&mut self) -> Result<Running, NosError> {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Managed, Path, RibError, RibReader, Session};
+use super::{Intake, Limits, Managed, Path, RibError, RibReader, Sessions};
 use crate::net::{Family, Prefix};
 use crate::vty::{Daemon, Vty};
 
@@ -79,35 +79,40 @@ impl FrrRib {
     }
 }
 
+/// As FRR's commands spell a family.
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
 impl RibReader for FrrRib {
-    async fn sessions(&mut self) -> Result<BTreeMap<String, Session>, RibError> {
-        let mut sessions = self.read(Daemon::Bgpd, "show bgp summary json", parse::sessions).await?;
-        for session in sessions.values_mut().filter(|session| !session.is_up()) {
+    async fn sessions(&mut self) -> Result<Sessions, RibError> {
+        let mut by_peer = self.read(Daemon::Bgpd, "show bgp summary json", parse::sessions).await?;
+        for session in by_peer.values_mut().filter(|session| !session.is_up()) {
             let command = format!("show bgp neighbors {} json", session.peer);
-            let (reset, bfd) =
+            let neighbor =
                 self.read(Daemon::Bgpd, &command, |text| parse::neighbor(text, &session.peer)).await?;
-            session.last_reset = reset;
-            session.bfd_up = bfd;
+            session.last_reset = neighbor.last_reset;
+            session.bfd = neighbor.bfd;
         }
+        let listen = self.read(Daemon::Bgpd, "show bgp peer-group json", parse::listen).await?;
         // BFD is a detail of a session: without its daemon the sessions are still worth telling.
         match self.read(Daemon::Bfdd, "show bfd peers json", parse::bfd).await {
-            Ok(up) => {
-                for session in sessions.values_mut() {
-                    session.bfd_up = up.get(&session.peer).copied().or(session.bfd_up);
+            Ok(bfd) => {
+                for session in by_peer.values_mut() {
+                    session.bfd = bfd.get(&session.peer).cloned().or(session.bfd.take());
                 }
             }
             Err(error @ RibError::Unreachable { .. }) => tracing::debug!(%error, "no word on BFD"),
             Err(error) => return Err(error),
         }
-        Ok(sessions)
+        Ok(Sessions { by_peer, listen })
     }
 
     async fn paths(&mut self, prefix: Prefix) -> Result<Vec<Path>, RibError> {
-        let family = match prefix.family() {
-            Family::V4 => "ipv4",
-            Family::V6 => "ipv6",
-        };
-        let command = format!("show bgp {family} unicast {prefix} json");
+        let command = format!("show bgp {} unicast {prefix} json", word(prefix.family()));
         self.read(Daemon::Bgpd, &command, parse::paths).await
     }
 
@@ -118,6 +123,23 @@ impl RibReader for FrrRib {
         };
         let command = format!("show {family} route {prefix} json");
         self.read(Daemon::Zebra, &command, |text| parse::managed(text, prefix)).await
+    }
+
+    async fn limits(&mut self, family: Family) -> Result<Limits, RibError> {
+        self.read(Daemon::Bgpd, "show running-config", |text| Ok(parse::limits(text, family))).await
+    }
+
+    async fn intake(&mut self, peer: &str, prefix: Prefix) -> Result<Intake, RibError> {
+        let command = format!("show bgp neighbors {peer} json");
+        let neighbor = self.read(Daemon::Bgpd, &command, |text| parse::neighbor(text, peer)).await?;
+        let family = prefix.family();
+        // Asked of a neighbour that keeps nothing, 10.3 answers with what is no JSON.
+        if !neighbor.keeps.contains(&family) {
+            return Ok(neighbor.intake());
+        }
+        let command = format!("show bgp {} unicast neighbors {peer} received-routes json", word(family));
+        let received = self.read(Daemon::Bgpd, &command, |text| parse::received(text, prefix)).await?;
+        Ok(if received { Intake::Refused } else { Intake::NotSent })
     }
 }
 

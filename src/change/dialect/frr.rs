@@ -14,12 +14,14 @@ use crate::change::diff::{Candidate, Global, OwnerPlan, Plan, Refusal, Running};
 use crate::intent::snapshot::digest;
 
 mod globals;
+mod release;
 mod startup;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use globals::{Globals, is_global};
+pub use release::platform;
 pub use startup::splice;
 
 /// All names of ours begin with this.
@@ -336,6 +338,9 @@ fn negation(path: &[String]) -> String {
     if let Some(value) = default_of(path) {
         return value;
     }
+    if line.starts_with("zebra nexthop-group resilience ") {
+        return "no zebra nexthop-group resilience".to_owned();
+    }
     match line.strip_prefix("no ") {
         Some(positive) => positive.to_owned(),
         None => format!("no {line}"),
@@ -428,6 +433,7 @@ fn slot(path: &[String]) -> Option<String> {
         ["ip" | "ipv6", "prefix-list", _, "seq", _, ..] => first(5),
         ["router", "bgp", _, "vrf" | "view", _] => Some(format!("router bgp {}", words[4])),
         ["router", "bgp", ..] => Some("router bgp".to_owned()),
+        ["zebra", "nexthop-group", "resilience", ..] => first(3),
         ["bgp", "router-id", ..] | ["bgp", "listen", "limit", ..] => first(2),
         ["maximum-paths", "ibgp", ..] => first(2),
         ["maximum-paths", ..] => first(1),

@@ -18,7 +18,7 @@ use super::route::{
 use super::sieve::Sieve;
 use super::wire::{Attributes, Ending, Malformed, Reply, Wire, broken, put_attribute};
 use crate::fib::FibError;
-use crate::net::{Family, Hop, NextHop, Prefix, Route, RouteKind};
+use crate::net::{Family, Hop, NextHop, Prefix, Resilient, Route, RouteKind};
 
 /// How often a reading is started again when the table changed under it.
 pub(super) const ATTEMPTS: u32 = 5;
@@ -294,6 +294,19 @@ impl Kernel {
             Some(Object::Group(group)) => Some(group),
             _ => None,
         })
+    }
+
+    /// Those of these groups that exist, and how they move flows if they are resilient.
+    pub(super) fn groups(
+        &mut self,
+        ids: &BTreeSet<u32>,
+    ) -> Result<BTreeMap<u32, Option<Resilient>>, FibError> {
+        let mut objects = self.objects()?;
+        let group = |id: &u32| match objects.remove(id) {
+            Some(Object::Group(group)) => Some((*id, group.resilient)),
+            _ => None,
+        };
+        Ok(ids.iter().filter_map(group).collect())
     }
 
     /// The names of devices by index, asked on this socket: `if_indextoname` would answer for the namespace of

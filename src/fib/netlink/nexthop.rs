@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::route::{RawHop, address, state_of};
 use super::wire::{Attributes, Malformed, u16_at, u32_at, u32_of};
-use crate::net::Family;
+use crate::net::{Family, Resilient};
 
 /// `RTM_GETNEXTHOP`.
 pub(super) const RTM_GETNEXTHOP: u16 = 106;
@@ -43,17 +43,6 @@ pub struct GroupMember {
     pub id: u32,
     /// 1–65536.
     pub weight: u32,
-}
-
-/// How a resilient group moves flows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resilient {
-    /// Number of hash buckets.
-    pub buckets: u16,
-    /// A bucket without traffic for so long may move to another member.
-    pub idle_timer: Duration,
-    /// After so long out of balance, busy buckets move too; zero means never.
-    pub unbalanced_timer: Duration,
 }
 
 /// One next-hop object.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::kernel::device_name;
-use super::nexthop::{self, GroupMember, Meaning, NextHopGroup, Object, Objects, Resilient};
+use super::nexthop::{self, GroupMember, Meaning, NextHopGroup, Object, Objects};
 use super::route::{RawHop, RawRoute, RouteView};
 use super::sieve::Sieve;
 use super::wire::{Attributes, Malformed, Messages};
-use crate::net::{HopState, Prefix, RouteKind};
+use crate::net::{HopState, Prefix, Resilient, RouteKind};
 
 // Messages of a real kernel (6.18, little-endian), header included.
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::health::compare::{self, Look};
 use crate::health::condition::{self, Reason, Status};
-use crate::health::control::{Managed, Path};
+use crate::health::control::{Managed, Merit, Path, Session};
 use crate::intent::nexthops::{Expectation, ExpectedVip};
 use crate::net::{Hop, HopState, PROTOCOL_BGP, Route, RouteKind};
 
@@ -18,6 +18,8 @@ enum Bgp {
     HasBoth,
     /// The same, and the route manager has not written it yet.
     HasBothQueued,
+    /// A third node went, and its path is kept by graceful restart.
+    StaleThird,
     /// No path of the second node.
     LacksSecond,
     /// It does not answer.
@@ -37,6 +39,8 @@ struct Scene {
     convergence: Duration,
     /// The second hop's session; without it the NOS has no such neighbour.
     second_session: bool,
+    /// All paths are kept by graceful restart, for so long.
+    stale_for: Option<Duration>,
     /// The nodes that peer here; a hop of nobody is a remote switch's.
     node_of: BTreeMap<NextHop, String>,
 }
@@ -56,6 +60,7 @@ impl Scene {
             api: true,
             convergence: Duration::from_secs(20),
             second_session: true,
+            stale_for: None,
             node_of: BTreeMap::new(),
         }
     }
@@ -103,28 +108,40 @@ impl Scene {
                 dropped: 0,
                 last_reset: None,
                 dynamic: false,
-                blocked_by_policy: false,
-                bfd_up: None,
+                blocked: BTreeSet::new(),
+                bfd: None,
             };
             (peer.to_owned(), session)
         };
-        let mut sessions = BTreeMap::from([session(W1), session(W2)]);
+        let mut by_peer = BTreeMap::from([session(W1), session(W2)]);
         if !self.second_session {
-            sessions.remove(W2);
+            by_peer.remove(W2);
         }
+        let sessions = Sessions { by_peer, listen: Vec::new() };
         let path = |peer: &str| Path {
             peer: peer.to_owned(),
             next_hop: Some(hop(peer)),
             valid: true,
+            resolved: true,
             chosen: true,
-            stale: false,
+            merit: Merit {
+                weight: 0,
+                local_preference: 100,
+                as_path_length: 1,
+                origin: "IGP".to_owned(),
+                external: true,
+            },
+            stale: self.stale_for.is_some(),
+            stale_for: self.stale_for,
         };
         let paths = match self.bgp {
             Bgp::HasBoth | Bgp::HasBothQueued => vec![path(W1), path(W2)],
+            Bgp::StaleThird => vec![path("192.168.1.13")],
             Bgp::LacksSecond | Bgp::Silent => vec![path(W1)],
         };
         let queued = self.bgp == Bgp::HasBothQueued;
-        let evidence = Evidence { paths, managed: Managed { queued, ..Managed::default() } };
+        let evidence =
+            Evidence { paths, managed: Managed { queued, ..Managed::default() }, ..Evidence::default() };
         let asked = self.bgp != Bgp::Silent;
         let evidence = asked.then_some((vip, evidence)).into_iter().collect();
         self.judge.judge(
@@ -337,6 +354,8 @@ fn a_stray_has_nobody_to_ask_about() {
         wrong_kind: None,
         missing: BTreeSet::new(),
         unexpected: BTreeSet::from([W1.parse().unwrap()]),
+        group: None,
+        remark: None,
     };
     let mut judge = Judge::default();
     let mut at = |seconds: i64| {
@@ -552,4 +571,25 @@ fn a_remote_switch_need_not_be_a_neighbour() {
         let difference = scene.look().vips[0].differences[0].clone();
         assert_eq!((difference.rung, difference.fault), (rung, fault), "{node:?}");
     }
+}
+
+/// The end of a graceful restart is counted down in whole seconds, and what is said stays the same meanwhile.
+#[test]
+fn what_ends_by_itself_says_when_and_says_the_same_at_every_look() {
+    let mut scene = Scene::new(Bgp::HasBoth, &[W1, W2, "192.168.1.13"]);
+    scene.bgp = Bgp::StaleThird;
+    let mut said = Vec::new();
+    for (after, left) in [(0, 40), (400, 40), (900, 38), (700, 38), (1000, 37)] {
+        scene.stale_for = Some(Duration::from_secs(left));
+        let vip = scene.after(after).look().vips.remove(0);
+        assert_eq!(vip.rung, Some(Rung::StaleByGracefulRestart));
+        said.push(vip.message);
+    }
+    assert!(said[0].contains("StaleByGracefulRestart (until 2026-01-01T12:00:40Z)"), "{}", said[0]);
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+    // The speaker came back and went again: that is another end.
+    scene.stale_for = Some(Duration::from_secs(40));
+    let vip = scene.look().vips.remove(0);
+    assert!(vip.message.contains("until 2026-01-01T12:00:43Z"), "{}", vip.message);
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn session(state: &str) -> Session {
@@ -8,13 +10,47 @@ fn session(state: &str) -> Session {
         dropped: 0,
         last_reset: None,
         dynamic: false,
-        blocked_by_policy: false,
-        bfd_up: None,
+        blocked: BTreeSet::new(),
+        bfd: None,
     }
 }
 
 fn path(peer: &str, next_hop: &str, chosen: bool) -> Path {
-    Path { peer: peer.to_owned(), next_hop: next_hop.parse().ok(), valid: true, chosen, stale: false }
+    Path {
+        peer: peer.to_owned(),
+        next_hop: next_hop.parse().ok(),
+        valid: true,
+        resolved: true,
+        chosen,
+        merit: Merit {
+            weight: 0,
+            local_preference: 100,
+            as_path_length: 1,
+            origin: "IGP".to_owned(),
+            external: true,
+        },
+        stale: false,
+        stale_for: None,
+    }
+}
+
+fn sessions(list: &[(&str, Session)]) -> Sessions {
+    let by_peer = list.iter().map(|(peer, session)| ((*peer).to_owned(), session.clone())).collect();
+    Sessions { by_peer, listen: Vec::new() }
+}
+
+fn asked(kind: DifferenceKind, hop: Option<&NextHop>, wrong_kind: bool) -> Puzzle<'_> {
+    Puzzle { prefix: "203.0.113.10/32".parse().unwrap(), kind, hop, peer: None, wrong_kind }
+}
+
+/// Why the first worker is missing.
+fn missing(sessions: &Sessions, evidence: &Evidence) -> Explanation {
+    let control = ControlPlane { sessions: Some(sessions), evidence: Some(evidence) };
+    explain(asked(Missing, W1.parse().ok().as_ref(), false), &control)
+}
+
+fn said(explained: &Explanation) -> (Rung, Fault, &str) {
+    (explained.rung, explained.fault, explained.detail.as_deref().unwrap_or_default())
 }
 
 /// Rung and fault of one hop, from `PEER STATE` sessions and the paths of its prefix.
@@ -22,13 +58,15 @@ fn explained(
     kind: DifferenceKind,
     hop: &str,
     wrong_kind: bool,
-    sessions: &[(&str, &str)],
+    states: &[(&str, &str)],
     paths: &[Path],
 ) -> (Rung, Fault) {
-    let sessions = sessions.iter().map(|(peer, state)| ((*peer).to_owned(), session(state))).collect();
-    let evidence = Evidence { paths: paths.to_vec(), managed: Managed::default() };
+    let states: Vec<_> = states.iter().map(|(peer, state)| (*peer, session(state))).collect();
+    let sessions = sessions(&states);
+    let evidence = Evidence { paths: paths.to_vec(), ..Evidence::default() };
     let control = ControlPlane { sessions: Some(&sessions), evidence: Some(&evidence) };
-    explain(kind, hop.parse().ok().as_ref(), None, wrong_kind, &control)
+    let explained = explain(asked(kind, hop.parse().ok().as_ref(), wrong_kind), &control);
+    (explained.rung, explained.fault)
 }
 
 use DifferenceKind::{Missing, Unexpected};
@@ -80,27 +118,174 @@ fn a_route_that_does_not_forward_has_a_rung_of_its_own() {
 fn a_silent_control_plane_explains_nothing_and_accuses_nobody_on_the_switch() {
     let silent = ControlPlane::default();
     let hop: NextHop = W1.parse().unwrap();
-    assert_eq!(explain(Missing, Some(&hop), None, false, &silent), (Rung::NotInFib, AnnouncerMissing));
-    assert_eq!(
-        explain(Unexpected, Some(&hop), None, false, &silent),
-        (Rung::UnexpectedNextHop, AnnouncerUnexpected)
-    );
-    assert_eq!(explain(Unexpected, None, None, true, &silent), (Rung::WrongRouteKind, AnnouncerUnexpected));
+    let of = |puzzle: Puzzle<'_>| {
+        let explained = explain(puzzle, &silent);
+        (explained.rung, explained.fault)
+    };
+    assert_eq!(of(asked(Missing, Some(&hop), false)), (Rung::NotInFib, AnnouncerMissing));
+    assert_eq!(of(asked(Unexpected, Some(&hop), false)), (Rung::UnexpectedNextHop, AnnouncerUnexpected));
+    assert_eq!(of(asked(Unexpected, None, true)), (Rung::WrongRouteKind, AnnouncerUnexpected));
 }
 
 #[test]
 fn a_peer_behind_gateways_or_an_interface_is_asked_by_its_own_name() {
-    let sessions =
-        BTreeMap::from([("10.0.0.11".to_owned(), session("Idle")), ("swp1".to_owned(), session("Active"))]);
+    let sessions = sessions(&[("10.0.0.11", session("Idle")), ("swp1", session("Active"))]);
     let evidence = Evidence::default();
     let control = ControlPlane { sessions: Some(&sessions), evidence: Some(&evidence) };
     let gateway: NextHop = "10.1.0.1".parse().unwrap();
     let peer: NextHop = "10.0.0.11".parse().unwrap();
-    let down = (Rung::SessionDown, AnnouncerMissing);
-    assert_eq!(explain(Missing, Some(&gateway), Some(&peer), false, &control), down);
+    let behind = explain(Puzzle { peer: Some(&peer), ..asked(Missing, Some(&gateway), false) }, &control);
+    assert_eq!((behind.rung, behind.fault), (Rung::SessionDown, AnnouncerMissing));
     for interface in ["%swp1", "fe80::1%swp1"] {
-        assert_eq!(explain(Missing, interface.parse().ok().as_ref(), None, false, &control), down);
+        let on = explain(asked(Missing, interface.parse().ok().as_ref(), false), &control);
+        assert_eq!((on.rung, on.fault), (Rung::SessionDown, AnnouncerMissing));
     }
+}
+
+#[test]
+fn a_session_that_is_down_says_why() {
+    let down = |state: &str, reset: Option<&str>, bfd: Option<Bfd>| {
+        let session = Session { last_reset: reset.map(str::to_owned), bfd, ..session(state) };
+        missing(&sessions(&[(W1, session)]), &Evidence::default())
+    };
+    let lost = Bfd::Lost("control detection time expired".to_owned());
+    assert_eq!(
+        said(&down("Active", Some("Hold Timer Expired"), Some(lost))),
+        (
+            Rung::BfdDown,
+            AnnouncerMissing,
+            "BFD: control detection time expired, last reset: Hold Timer Expired"
+        )
+    );
+    for bfd in [None, Some(Bfd::Idle), Some(Bfd::Up)] {
+        let explained = down("Idle (PfxCt)", Some("Maximum Number of Prefixes Reached"), bfd);
+        assert_eq!(
+            said(&explained),
+            (Rung::SessionDown, AnnouncerMissing, "PfxCt, last reset: Maximum Number of Prefixes Reached")
+        );
+    }
+    assert_eq!(down("Active", None, None).detail, None);
+    let text = down("Idle", Some("Cease\u{1b}[2J\n"), None).detail.unwrap();
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
+
+#[test]
+fn a_peer_of_a_listen_range_leaves_no_trace_when_it_is_down() {
+    let listen = |range: &str| Sessions { listen: vec![range.parse().unwrap()], ..Sessions::default() };
+    let inside = missing(&listen("192.168.1.0/24"), &Evidence::default());
+    assert_eq!((inside.rung, inside.fault), (Rung::SessionDown, AnnouncerMissing));
+    let outside = missing(&listen("192.168.2.0/24"), &Evidence::default());
+    assert_eq!((outside.rung, outside.fault), (Rung::PeerNotConfigured, Policy));
+}
+
+#[test]
+fn what_was_not_taken_was_refused_only_if_that_is_known() {
+    let up = sessions(&[(W1, session("Established"))]);
+    let of = |intake: Option<Intake>| {
+        let intake = intake.map(|intake| (W1.to_owned(), intake)).into_iter().collect();
+        missing(&up, &Evidence { intake, ..Evidence::default() })
+    };
+    assert_eq!(
+        (of(Some(Intake::Refused)).rung, of(Some(Intake::Refused)).fault),
+        (Rung::PolicyRejected, Policy)
+    );
+    for intake in [None, Some(Intake::NotSent), Some(Intake::SomeRefused(3)), Some(Intake::Untold)] {
+        let explained = of(intake);
+        assert_eq!(
+            (explained.rung, explained.fault),
+            (Rung::PrefixNotReceived, AnnouncerMissing),
+            "{intake:?}"
+        );
+        let cannot = explained.detail.unwrap_or_default().contains("cannot be told");
+        assert_eq!(cannot, matches!(intake, Some(Intake::SomeRefused(_) | Intake::Untold)), "{intake:?}");
+    }
+    for (family, rung) in [(Family::V4, Rung::PolicyRejected), (Family::V6, Rung::PrefixNotReceived)] {
+        let blocked = Session { blocked: BTreeSet::from([family]), ..session("Established") };
+        assert_eq!(missing(&sessions(&[(W1, blocked)]), &Evidence::default()).rung, rung);
+    }
+}
+
+#[test]
+fn a_path_that_is_left_out_says_for_what() {
+    let up = sessions(&[(W1, session("Established"))]);
+    let of = |own: Path, others: u32, limit: Option<u32>| {
+        let mut paths = vec![own];
+        paths.extend((0..others).map(|_| path("10.0.0.9", "10.0.0.9", true)));
+        let limits = Limits { external: limit, internal: None };
+        missing(&up, &Evidence { paths, limits, ..Evidence::default() })
+    };
+    let own = path(W1, W1, false);
+    assert_eq!(said(&of(own.clone(), 2, Some(2))), (Rung::EcmpLimit, Policy, "maximum-paths is 2 for IPv4"));
+    assert_eq!(of(own.clone(), 2, Some(3)).rung, Rung::NotBestPath, "there is room");
+    assert_eq!(of(own.clone(), 2, None).rung, Rung::NotBestPath, "the limit is not known");
+    let inside = Merit { external: false, ..own.merit.clone() };
+    assert_eq!(
+        of(Path { merit: inside, ..own.clone() }, 2, Some(2)).rung,
+        Rung::NotBestPath,
+        "another limit"
+    );
+    let far = Merit { as_path_length: 3, ..own.merit.clone() };
+    assert_eq!(
+        said(&of(Path { merit: far, ..own.clone() }, 2, Some(2))),
+        (Rung::NotBestPath, Policy, "its AS path has 3 steps, that of a used path 1")
+    );
+    let low = Merit { local_preference: 50, as_path_length: 9, ..own.merit.clone() };
+    let low = of(Path { merit: low, ..own.clone() }, 1, None);
+    assert_eq!(low.detail.as_deref(), Some("its local preference is 50, that of a used path 100"));
+    let lost = Path { valid: false, resolved: false, ..path(W1, "192.0.2.99", false) };
+    assert_eq!(said(&of(lost, 2, Some(2))), (Rung::NextHopUnresolved, Policy, "no route to 192.0.2.99"));
+}
+
+#[test]
+fn a_chosen_path_that_leads_elsewhere_is_no_fault_of_the_switch() {
+    let up = sessions(&[(W1, session("Established"))]);
+    let of = |next: &str| {
+        let paths = vec![path(W1, next, true)];
+        missing(&up, &Evidence { paths, ..Evidence::default() })
+    };
+    assert_eq!(
+        said(&of("192.168.1.99")),
+        (Rung::UnexpectedNextHop, AnnouncerMissing, "announced with next-hop 192.168.1.99")
+    );
+    assert_eq!(of(W1).rung, Rung::NotInFib);
+    assert_eq!(of("fe80::1").rung, Rung::NotInFib, "a link-local next-hop may be the node's own");
+    let installed = Managed { installed: vec![W1.parse().unwrap()], ..Managed::default() };
+    let evidence = Evidence { paths: vec![path(W1, W1, true)], managed: installed, ..Evidence::default() };
+    assert_eq!(said(&missing(&up, &evidence)), (Rung::NotInFib, Switch, "zebra holds it for installed"));
+}
+
+#[test]
+fn a_stale_path_keeps_a_hop_only_if_no_other_does() {
+    let stale =
+        |seconds| Path { stale: true, stale_for: Some(Duration::from_secs(seconds)), ..path(W1, W1, true) };
+    let of = |paths: Vec<Path>| {
+        let evidence = Evidence { paths, ..Evidence::default() };
+        let sessions = Sessions::default();
+        let control = ControlPlane { sessions: Some(&sessions), evidence: Some(&evidence) };
+        let explained = explain(asked(Unexpected, W1.parse().ok().as_ref(), false), &control);
+        (explained.rung, explained.fault, explained.lasts)
+    };
+    assert_eq!(
+        of(vec![stale(30), stale(40)]),
+        (Rung::StaleByGracefulRestart, AnnouncerUnexpected, Some(Duration::from_secs(40)))
+    );
+    assert_eq!(
+        of(vec![stale(30), path("10.0.0.1", W1, true)]),
+        (Rung::UnexpectedNextHop, AnnouncerUnexpected, None)
+    );
+}
+
+#[test]
+fn only_sessions_that_are_up_and_bring_no_path_are_asked_further() {
+    let hops: Vec<NextHop> = [W1, "192.168.1.12", "192.168.1.13"].map(|hop| hop.parse().unwrap()).to_vec();
+    let sessions = sessions(&[
+        (W1, session("Established")),
+        ("192.168.1.12", session("Active")),
+        ("192.168.1.13", session("Established")),
+    ]);
+    let asked = |paths: &[Path]| worth_asking(hops.iter().map(|hop| (hop, None)), &sessions, paths);
+    assert_eq!(asked(&[]), [W1, "192.168.1.13"]);
+    assert_eq!(asked(&[path(W1, W1, false)]), ["192.168.1.13"]);
 }
 
 #[test]

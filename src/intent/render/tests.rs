@@ -19,7 +19,9 @@ fn peers(pairs: &[(&str, &str)]) -> Peers {
 }
 
 fn rendered(settings: &SwitchSettings, peers: &Peers, bundle: &Bundle) -> Result<String, Mistake> {
-    render(&job("leaf1", settings, peers, bundle, FRR)).map(|candidate| candidate.texts["frr"].clone())
+    let texts = Texts { bundle, built_in: FRR };
+    render(&job("leaf1", settings, peers, &Platform::default(), texts))
+        .map(|candidate| candidate.texts["frr"].clone())
 }
 
 #[test]

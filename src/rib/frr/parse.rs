@@ -3,7 +3,7 @@
 //! Written against 8.4 and tolerant to 10.x: unknown keys are passed over, flags are present only when true,
 //! and a thing that is absent may be `{}`, a `warning` or a missing key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::net::{NextHop, Prefix, is_link_local};
-use crate::rib::{Managed, Path, Session};
+use crate::net::{Family, NextHop, Prefix, is_link_local};
+use crate::rib::{Bfd, Intake, Limits, Managed, Merit, Path, Session};
 
 /// Reads JSON; the error is one line for the operator.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -47,40 +47,62 @@ struct SummaryPeer {
 
 /// `show bgp summary json`: all sessions. A bgpd without configuration has none.
 ///
-/// A session stands under each address family it is activated for; it counts as blocked by policy only if it is
-/// blocked in all of them, since IPv4 is often activated by default and never used.
+/// A session stands under each address family it is activated for, and policy may block each of them.
 pub(super) fn sessions(text: &str) -> Result<BTreeMap<String, Session>, String> {
     let summary: Summary = read(text)?;
     let mut sessions: BTreeMap<String, Session> = BTreeMap::new();
-    for (name, peer) in [summary.v4, summary.v6].into_iter().flatten().flat_map(|family| family.peers) {
-        let blocked = peer.peer_state == "Policy";
-        if let Some(known) = sessions.get_mut(&name) {
-            known.blocked_by_policy &= blocked;
-            continue;
+    let families = [(Family::V4, summary.v4), (Family::V6, summary.v6)];
+    for (family, table) in families {
+        for (name, peer) in table.into_iter().flat_map(|table| table.peers) {
+            let session = sessions.entry(name).or_insert_with_key(|name| Session {
+                peer: name.clone(),
+                state: peer.state,
+                uptime: (peer.peer_uptime != "never").then(|| Duration::from_millis(peer.peer_uptime_msec)),
+                dropped: peer.connections_dropped,
+                last_reset: None,
+                dynamic: peer.dynamic_peer,
+                blocked: BTreeSet::new(),
+                bfd: None,
+            });
+            if peer.peer_state == "Policy" {
+                session.blocked.insert(family);
+            }
         }
-        let uptime = (peer.peer_uptime != "never").then(|| Duration::from_millis(peer.peer_uptime_msec));
-        let session = Session {
-            peer: name.clone(),
-            state: peer.state,
-            uptime,
-            dropped: peer.connections_dropped,
-            last_reset: None,
-            dynamic: peer.dynamic_peer,
-            blocked_by_policy: blocked,
-            bfd_up: None,
-        };
-        sessions.insert(name, session);
     }
     Ok(sessions)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PeerGroup {
+    dynamic_ranges: BTreeMap<String, DynamicRanges>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct DynamicRanges {
+    ranges: Vec<Prefix>,
+}
+
+/// `show bgp peer-group json`: the ranges from which peers are accepted.
+pub(super) fn listen(text: &str) -> Result<Vec<Prefix>, String> {
+    let groups: BTreeMap<String, PeerGroup> = read(text)?;
+    Ok(groups
+        .into_values()
+        .flat_map(|group| group.dynamic_ranges.into_values())
+        .flat_map(|family| family.ranges)
+        .collect())
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
-struct Neighbor {
+struct RawNeighbor {
     last_reset_due_to: Option<String>,
     last_notification_reason: Option<String>,
     peer_bfd_info: Option<NeighborBfd>,
+    prefix_stats: Option<PrefixStats>,
+    address_family_info: FamilyInfos,
 }
 
 #[derive(Deserialize)]
@@ -88,47 +110,168 @@ struct NeighborBfd {
     status: Option<String>,
 }
 
-/// `show bgp neighbors X json`: why it went down last, and what bgpd knows of BFD. Both unknown if there is no
-/// such neighbour, which is what becomes of a dynamic one that is down.
-pub(super) fn neighbor(text: &str, name: &str) -> Result<(Option<String>, Option<bool>), String> {
+/// How many announcements were refused since the neighbour was configured, by cause; 8.4 does not count.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PrefixStats {
+    inbound_filtered: u64,
+    aspath_loop: u64,
+    originator_loop: u64,
+    cluster_loop: u64,
+    invalid_next_hop: u64,
+    withdrawn: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct FamilyInfos {
+    #[serde(rename = "ipv4Unicast")]
+    v4: FamilyInfo,
+    #[serde(rename = "ipv6Unicast")]
+    v6: FamilyInfo,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct FamilyInfo {
+    inbound_soft_config_permit: bool,
+}
+
+/// What is told about one neighbour.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct Neighbor {
+    /// Why its session went down last.
+    pub(super) last_reset: Option<String>,
+    /// What bgpd knows of BFD.
+    pub(super) bfd: Option<Bfd>,
+    /// Families in which everything that it announces is kept, refused or not.
+    pub(super) keeps: BTreeSet<Family>,
+    /// Announcements that were refused, of any prefix.
+    pub(super) refused: Option<u64>,
+}
+
+impl Neighbor {
+    /// What became of a prefix of which there is no path, if what was announced is not kept.
+    pub(super) fn intake(&self) -> Intake {
+        match self.refused {
+            None => Intake::Untold,
+            Some(0) => Intake::NotSent,
+            Some(some) => Intake::SomeRefused(some),
+        }
+    }
+}
+
+/// `show bgp neighbors X json`. Nothing is known if there is no such neighbour, which is what becomes of a dynamic one
+/// that is down.
+pub(super) fn neighbor(text: &str, name: &str) -> Result<Neighbor, String> {
     let mut all: BTreeMap<String, Value> = read(text)?;
-    let Some(value) = all.remove(name) else { return Ok((None, None)) };
-    let neighbor: Neighbor = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    let due = neighbor.last_reset_due_to.filter(|due| !due.is_empty());
-    let reset = match (due, neighbor.last_notification_reason) {
+    let Some(value) = all.remove(name) else { return Ok(Neighbor::default()) };
+    let raw: RawNeighbor = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let due = raw.last_reset_due_to.filter(|due| !due.is_empty());
+    let last_reset = match (due, raw.last_notification_reason) {
         // The notification explains only a reset that was due to one; else it is of an older reset.
         (Some(due), Some(reason)) if due.contains("Notification") => Some(format!("{due}: {reason}")),
         (due, _) => due,
     };
-    let bfd = neighbor.peer_bfd_info.and_then(|bfd| bfd.status);
-    Ok((reset, bfd.filter(|status| status != "Unknown").map(|status| status == "Up")))
+    let bfd = raw.peer_bfd_info.and_then(|bfd| bfd.status).filter(|status| status != "Unknown");
+    let FamilyInfos { v4, v6 } = raw.address_family_info;
+    let keeps = [(Family::V4, v4), (Family::V6, v6)];
+    let refused = raw.prefix_stats.map(|stats| {
+        let PrefixStats {
+            inbound_filtered,
+            aspath_loop,
+            originator_loop,
+            cluster_loop,
+            invalid_next_hop,
+            withdrawn,
+        } = stats;
+        inbound_filtered + aspath_loop + originator_loop + cluster_loop + invalid_next_hop + withdrawn
+    });
+    Ok(Neighbor {
+        last_reset,
+        bfd: bfd.map(|status| if status == "Up" { Bfd::Up } else { Bfd::Idle }),
+        keeps: keeps
+            .into_iter()
+            .filter(|(_, info)| info.inbound_soft_config_permit)
+            .map(|(f, _)| f)
+            .collect(),
+        refused,
+    })
 }
 
 #[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
+#[serde(rename_all = "camelCase")]
+struct Received {
+    received_routes: BTreeMap<String, Value>,
+}
+
+/// `show bgp ipv4|ipv6 unicast neighbors X received-routes json`: is the prefix among what the neighbour announced?
+pub(super) fn received(text: &str, prefix: Prefix) -> Result<bool, String> {
+    let answer: Received = read(text)?;
+    Ok(answer.received_routes.keys().any(|key| key.parse::<Prefix>().is_ok_and(|key| key == prefix)))
+}
+
+/// bgpd's `show running-config`: how many equal paths of a family it may use, in the default instance.
+pub(super) fn limits(text: &str, family: Family) -> Limits {
+    let wanted = match family {
+        Family::V4 => " address-family ipv4 unicast",
+        Family::V6 => " address-family ipv6 unicast",
+    };
+    let mut limits = Limits::default();
+    let (mut instance, mut inside) = (false, false);
+    for line in text.lines() {
+        if !line.starts_with(' ') && !line.starts_with('!') {
+            instance = line.starts_with("router bgp ") && !line.contains(" vrf ") && !line.contains(" view ");
+            inside = false;
+        } else if line.starts_with(" address-family ") || line == " exit-address-family" {
+            inside = instance && line == wanted;
+        } else if inside && let Some(limit) = line.trim_start().strip_prefix("maximum-paths ") {
+            let mut words = limit.split(' ');
+            match words.next() {
+                Some("ibgp") => limits.internal = words.next().and_then(|word| word.parse().ok()),
+                word => limits.external = word.and_then(|word| word.parse().ok()),
+            }
+        }
+    }
+    limits
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", default)]
 struct BfdPeer {
     peer: String,
     interface: Option<String>,
     vrf: Option<String>,
     status: String,
+    diagnostic: String,
+    remote_diagnostic: String,
 }
 
-/// `show bfd peers json`: up or not, by the name a BGP session would have. Of several sessions to one peer all
-/// must be up.
-pub(super) fn bfd(text: &str) -> Result<BTreeMap<String, bool>, String> {
+/// Diagnostics of a session that is down without having lost its peer.
+const NOT_LOST: [&str; 4] = ["", "ok", "unknown", "administratively down"];
+
+/// `show bfd peers json`: by the name a BGP session would have. Of several sessions to one peer the worst counts.
+pub(super) fn bfd(text: &str) -> Result<BTreeMap<String, Bfd>, String> {
     let peers: Vec<BfdPeer> = read(text)?;
-    let mut up: BTreeMap<String, bool> = BTreeMap::new();
+    let mut sessions: BTreeMap<String, Bfd> = BTreeMap::new();
     for peer in peers.into_iter().filter(|peer| peer.vrf.as_deref().is_none_or(|vrf| vrf == "default")) {
         let unnumbered = peer.peer.parse().is_ok_and(is_link_local);
         let name = match peer.interface {
             Some(interface) if unnumbered => interface,
             _ => peer.peer,
         };
-        let is_up = peer.status == "up";
-        up.entry(name).and_modify(|all| *all &= is_up).or_insert(is_up);
+        let on_purpose = peer.remote_diagnostic == "administratively down";
+        let state = if peer.status == "up" {
+            Bfd::Up
+        } else if on_purpose || NOT_LOST.contains(&peer.diagnostic.as_str()) {
+            Bfd::Idle
+        } else {
+            Bfd::Lost(peer.diagnostic)
+        };
+        let known = sessions.entry(name).or_insert(Bfd::Up);
+        *known = state.max(known.clone());
     }
-    Ok(up)
+    Ok(sessions)
 }
 
 #[derive(Deserialize)]
@@ -138,16 +281,26 @@ struct Paths {
     warning: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
 struct RawPath {
     valid: bool,
     multipath: bool,
     stale: bool,
+    graceful_restart_seconds_remaining: Option<u64>,
+    weight: u32,
+    loc_prf: Option<u32>,
+    origin: String,
+    aspath: AsPath,
     bestpath: BestPath,
     nexthops: Vec<PathHop>,
     peer: PathPeer,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AsPath {
+    length: u32,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,6 +314,7 @@ struct BestPath {
 struct PathHop {
     ip: Option<IpAddr>,
     used: bool,
+    accessible: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -168,7 +322,11 @@ struct PathHop {
 struct PathPeer {
     peer_id: String,
     interface: Option<String>,
+    r#type: String,
 }
+
+/// What FRR leaves out because it is the default.
+const LOCAL_PREFERENCE: u32 = 100;
 
 /// `show bgp ipv4|ipv6 unicast P json`: the paths of one prefix; none if the table does not have it.
 ///
@@ -197,8 +355,17 @@ fn path(raw: RawPath) -> Path {
         peer: raw.peer.interface.unwrap_or(if local { String::new() } else { raw.peer.peer_id }),
         next_hop,
         valid: raw.valid,
+        resolved: raw.valid || used.is_some_and(|hop| hop.accessible),
         chosen: raw.multipath || raw.bestpath.overall,
+        merit: Merit {
+            weight: raw.weight,
+            local_preference: raw.loc_prf.unwrap_or(LOCAL_PREFERENCE),
+            as_path_length: raw.aspath.length,
+            origin: raw.origin,
+            external: raw.peer.r#type == "external",
+        },
         stale: raw.stale,
+        stale_for: raw.graceful_restart_seconds_remaining.map(Duration::from_secs),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::parse;
-use crate::net::NextHop;
-use crate::rib::{Managed, Path};
+use crate::net::{Family, NextHop};
+use crate::rib::{Bfd, Limits, Managed, Path};
 
 macro_rules! recording {
     ($name:literal) => {
@@ -34,17 +34,17 @@ fn sessions_of_both_families_are_merged() {
     assert!(sessions["10.9.1.2"].is_up());
     assert!(sessions["10.9.1.2"].uptime.unwrap() >= Duration::from_secs(1));
     assert_eq!(sessions["10.9.1.77"].uptime, None);
-    assert!(sessions.values().all(|session| !session.blocked_by_policy && !session.dynamic));
+    assert!(sessions.values().all(|session| session.blocked.is_empty() && !session.dynamic));
 }
 
 #[test]
 fn missing_policy_is_seen() {
     let sessions = parse::sessions(recording!("summary-policy")).unwrap();
-    assert!(sessions["10.9.1.2"].blocked_by_policy && sessions["10.9.1.2"].is_up());
-    assert!(!sessions["10.9.1.78"].blocked_by_policy, "shut down comes first");
+    assert!(sessions["10.9.1.2"].blocked.contains(&Family::V4) && sessions["10.9.1.2"].is_up());
+    assert!(sessions["10.9.1.78"].blocked.is_empty(), "shut down comes first");
     let one_family = r#"{"ipv4Unicast":{"peers":{"p1":{"state":"Established","peerState":"Policy"}}},
         "ipv6Unicast":{"peers":{"p1":{"state":"Established","peerState":"OK"}}}}"#;
-    assert!(!parse::sessions(one_family).unwrap()["p1"].blocked_by_policy);
+    assert_eq!(parse::sessions(one_family).unwrap()["p1"].blocked, [Family::V4].into());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_bgpd_without_configuration_has_nothing() {
     assert!(parse::sessions("{}").unwrap().is_empty());
     assert_eq!(parse::paths(recording!("paths-no-instance")).unwrap(), []);
     assert_eq!(parse::paths("{\n}\n").unwrap(), []);
-    assert_eq!(parse::neighbor("{}", "10.9.1.2").unwrap(), (None, None));
+    assert_eq!(parse::neighbor("{}", "10.9.1.2").unwrap(), parse::Neighbor::default());
 }
 
 #[test]
@@ -68,24 +68,68 @@ fn what_makes_no_sense_is_an_error_and_not_an_absence() {
 
 #[test]
 fn resets_are_explained() {
-    let (reset, bfd) = parse::neighbor(recording!("neighbor-down"), "10.9.1.77").unwrap();
-    assert_eq!((reset.as_deref(), bfd), (Some("Waiting for peer OPEN"), Some(false)));
-    let (reset, bfd) = parse::neighbor(recording!("neighbor-unnumbered-down"), "p9").unwrap();
-    assert_eq!((reset.as_deref(), bfd), (Some("Waiting for Peer IPv6 LLA"), None));
-    let (reset, _) = parse::neighbor(recording!("neighbor-reset"), "10.9.1.2").unwrap();
-    assert_eq!(reset.as_deref(), Some("BGP Notification send: Cease/BFD Down"));
-    assert_eq!(parse::neighbor(recording!("neighbor-unknown"), "10.1.1.1").unwrap(), (None, None));
+    let reset = |text: &str, name: &str| {
+        let neighbor = parse::neighbor(text, name).unwrap();
+        (neighbor.last_reset.unwrap_or_default(), neighbor.bfd)
+    };
+    let said = |text: &str| text.to_owned();
+    assert_eq!(
+        reset(recording!("neighbor-down"), "10.9.1.77"),
+        (said("Waiting for peer OPEN"), Some(Bfd::Idle))
+    );
+    assert_eq!(
+        reset(recording!("neighbor-unnumbered-down"), "p9"),
+        (said("Waiting for Peer IPv6 LLA"), None)
+    );
+    assert_eq!(reset(recording!("neighbor-reset"), "10.9.1.2").0, "BGP Notification send: Cease/BFD Down");
+    assert_eq!(reset(recording!("neighbor-unknown"), "10.1.1.1"), (String::new(), None));
     let old = r#"{"p1":{"lastResetDueTo":"Interface down","lastNotificationReason":"Cease/Maximum"}}"#;
-    assert_eq!(parse::neighbor(old, "p1").unwrap().0.as_deref(), Some("Interface down"));
+    assert_eq!(reset(old, "p1").0, "Interface down");
 }
 
 #[test]
 fn bfd_by_peer() {
-    let up = parse::bfd(recording!("bfd")).unwrap();
-    assert_eq!((up["10.9.1.2"], up["10.9.1.77"]), (true, false));
+    let sessions = parse::bfd(recording!("bfd")).unwrap();
+    assert_eq!((&sessions["10.9.1.2"], &sessions["10.9.1.77"]), (&Bfd::Up, &Bfd::Idle));
     let unnumbered = r#"[{"peer":"fe80::1","interface":"p1","vrf":"default","status":"up"},
-        {"peer":"fe80::2","interface":"p1","status":"down"}, {"peer":"10.0.0.1","vrf":"red","status":"up"}]"#;
-    assert_eq!(parse::bfd(unnumbered).unwrap(), [("p1".to_owned(), false)].into());
+        {"peer":"fe80::2","interface":"p1","status":"down","diagnostic":"path down"},
+        {"peer":"10.0.0.1","vrf":"red","status":"up"}]"#;
+    assert_eq!(
+        parse::bfd(unnumbered).unwrap(),
+        [("p1".to_owned(), Bfd::Lost("path down".to_owned()))].into()
+    );
+    let on_purpose = r#"[{"peer":"10.0.0.1","status":"down","diagnostic":"neighbor signaled session down",
+        "remote-diagnostic":"administratively down"}]"#;
+    assert_eq!(parse::bfd(on_purpose).unwrap()["10.0.0.1"], Bfd::Idle);
+}
+
+#[test]
+fn the_limit_of_equal_paths_is_that_of_the_family_in_the_default_instance() {
+    let text = "\
+router bgp 65001 vrf red
+ address-family ipv4 unicast
+  maximum-paths 7
+ exit-address-family
+exit
+!
+router bgp 65001
+ neighbor 10.0.0.1 remote-as external
+ !
+ address-family ipv4 unicast
+  maximum-paths 2
+  maximum-paths ibgp 3 equal-cluster-length
+ exit-address-family
+ !
+ address-family ipv6 unicast
+  maximum-paths ibgp 4
+ exit-address-family
+exit
+!
+";
+    let limits = |external, internal| Limits { external, internal };
+    assert_eq!(parse::limits(text, Family::V4), limits(Some(2), Some(3)));
+    assert_eq!(parse::limits(text, Family::V6), limits(None, Some(4)));
+    assert_eq!(parse::limits("router bgp 65001\n!\n", Family::V4), limits(None, None));
 }
 
 #[test]

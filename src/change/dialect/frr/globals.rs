@@ -10,7 +10,11 @@ use crate::change::diff::{Global, Refusal};
 pub(super) fn is_global(path: &[String]) -> bool {
     let line = path[path.len() - 1].as_str();
     match path.len() {
-        1 => line.starts_with("router bgp ") || line == "zebra nexthop proto only",
+        1 => {
+            line.starts_with("router bgp ")
+                || line == "zebra nexthop proto only"
+                || line.starts_with("zebra nexthop-group resilience ")
+        }
         2 if path[0].starts_with("router bgp ") => {
             line.starts_with("bgp router-id ")
                 || line.starts_with("bgp bestpath as-path multipath-relax")

@@ -1,4 +1,5 @@
 use super::*;
+use crate::intent::platform::Resilience;
 
 /// What a shared router says: an operator's uplink, filters and VRF beside our part.
 const FOREIGN: &str = "\
@@ -337,4 +338,45 @@ fn a_plan_is_named_by_what_it_does_and_where_it_starts() {
     assert_eq!(hashed, hash(&one_more(&start), &one_more(&other)));
     assert_ne!(hashed, hash(&start, &one_more(&other)), "another difference");
     assert_ne!(hashed, hash(&start.replace("transmit-interval 400", "transmit-interval 500"), &other));
+}
+
+#[test]
+fn the_release_decides_what_zebra_can_do() {
+    let told = |version: &str| {
+        let told = platform(version);
+        (told.release.map(|release| release.to_string()), told.resilience)
+    };
+    for (version, release, resilience) in [
+        ("FRRouting 8.4.4 (leaf1) on Linux(6.18).\nCopyright", "8.4", Resilience::UnsupportedByFRR),
+        ("FRRouting 10.3 (leaf1) on Linux(6.18).", "10.3", Resilience::UnsupportedByFRR),
+        ("FRRouting 10.7.1 (leaf1)", "10.7", Resilience::UnsupportedByFRR),
+        ("FRRouting 10.8-dev (leaf1)", "10.8", Resilience::LinkLossOnly),
+        ("FRRouting 11.0 (leaf1)", "11.0", Resilience::LinkLossOnly),
+    ] {
+        assert_eq!(told(version), (Some(release.to_owned()), Some(resilience)), "{version}");
+    }
+    for unknown in ["", "FRRouting", "FRRouting ten", "Quagga 1.2 (x)"] {
+        assert_eq!(told(unknown), (None, None), "{unknown}");
+    }
+}
+
+#[test]
+fn resilience_of_all_groups_is_a_global_of_ours() {
+    let line = "zebra nexthop-group resilience buckets 96 idle-timer 120 unbalanced-timer 86400";
+    let added = plan("", line, Known::default()).unwrap().unwrap();
+    assert_eq!(added.commands, [line]);
+    let other = line.replace("96", "24");
+    let conflict = plan(&other, line, Known::default()).unwrap_err();
+    assert_eq!(conflict.reason(), "GlobalConflict");
+    let known = Known { confirmed: Some(&other), ..Known::default() };
+    assert_eq!(plan(&other, line, known).unwrap().unwrap().commands, [line]);
+    let known = Known { confirmed: Some(line), adopt: &[], journal: &added.globals };
+    assert_eq!(plan(line, "", known).unwrap().unwrap().commands, ["no zebra nexthop-group resilience"]);
+
+    // After an update of FRR the one form takes the other's place.
+    let before = "zebra nexthop proto only";
+    let first = plan("", before, Known::default()).unwrap().unwrap();
+    let known = Known { confirmed: Some(before), adopt: &[], journal: &first.globals };
+    let updated = plan(before, line, known).unwrap().unwrap();
+    assert_eq!(updated.commands, [line, "no zebra nexthop proto only"]);
 }
