@@ -104,7 +104,7 @@ impl Netns {
 
     /// Runs a program in here until it has put itself into the background. Its output goes nowhere: a daemon
     /// would hold a pipe open for ever.
-    fn run(&self, program: &str, words: &[&str]) {
+    pub fn run(&self, program: &str, words: &[&str]) {
         let status = Command::new("ip")
             .args(["netns", "exec", &self.name, program])
             .args(words)
@@ -114,6 +114,13 @@ impl Netns {
             .status()
             .unwrap();
         assert!(status.success(), "{program} {words:?}: {status}");
+    }
+}
+
+impl Netns {
+    /// A sysctl of the namespace, such as `net.ipv4.ip_forward=1`.
+    pub fn sysctl(&self, setting: &str) {
+        self.run("sysctl", &["-qw", setting]);
     }
 }
 
@@ -267,17 +274,46 @@ pub struct Bird {
 
 impl Bird {
     pub fn start(netns: Netns, config: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        fs::write(path("bird.conf"), config).unwrap();
-        netns.run("bird", &["-c", &path("bird.conf"), "-s", &path("bird.ctl"), "-P", &path("bird.pid")]);
-        Self { netns, dir }
+        let bird = Self { netns, dir: tempfile::tempdir().unwrap() };
+        fs::write(bird.path("bird.conf"), config).unwrap();
+        bird.run();
+        bird
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Starts it again after it was killed.
+    pub fn run(&self) {
+        let (config, socket, pid) = (self.path("bird.conf"), self.path("bird.ctl"), self.path("bird.pid"));
+        self.netns.run("bird", &["-c", &config, "-s", &socket, "-P", &pid]);
+    }
+
+    /// Ends it without a word to its peers, but for what the kernel says when a socket is closed.
+    pub fn kill(&self) {
+        end(Path::new(&self.path("bird.pid")));
+    }
+
+    /// Another configuration from now on, without a new session where none is needed.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.path("bird.conf"), config).unwrap();
+        let said = self.ask("configure");
+        assert!(said.contains("Reconfig"), "{said}");
+    }
+
+    /// What it answers.
+    pub fn ask(&self, words: &str) -> String {
+        let socket = self.path("bird.ctl");
+        let output =
+            Command::new("birdc").args(["-s", &socket]).args(words.split(' ')).output().expect("birdc");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
 impl Drop for Bird {
     fn drop(&mut self) {
-        end(&self.dir.path().join("bird.pid"));
+        self.kill();
     }
 }
 

@@ -11,6 +11,16 @@ pub enum Release {
     V10_3,
 }
 
+impl Release {
+    /// As `show version` has it.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::V8_4 => "8.4",
+            Self::V10_3 => "10.3",
+        }
+    }
+}
+
 /// Makes of each named function two tests, one for each release; a failing test's name tells which.
 #[macro_export]
 macro_rules! on_each_frr {
