@@ -7,7 +7,7 @@ use std::future::Future;
 
 use crate::net::{Family, Prefix};
 
-pub use crate::health::control::{Bfd, Intake, Limits, Managed, Merit, Path, Session, Sessions};
+pub use crate::health::control::{Bfd, Intake, Limits, Managed, Merit, Path, Session, Sessions, Stale};
 
 pub mod frr;
 

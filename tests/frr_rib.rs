@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use release::Release;
 use switchlet::net::{Prefix, is_link_local};
 use switchlet::rib::frr::FrrRib;
-use switchlet::rib::{Managed, RibError, RibReader};
+use switchlet::rib::{Bfd, Managed, RibError, RibReader};
 use switchlet::vty::{Daemon, Vty};
 use tokio::runtime::Runtime;
 
@@ -113,18 +113,21 @@ fn sessions_paths_and_routes_of_a_real_leaf(release: Release) {
 
     let sessions = eventually("three sessions up, BFD too", Duration::from_secs(30), || {
         let sessions = runtime.block_on(rib.sessions()).unwrap();
-        let up = sessions.values().filter(|session| session.is_up()).count();
-        (up == 3 && sessions["10.9.1.2"].bfd_up == Some(true)).then_some(sessions)
+        let up = sessions.by_peer.values().filter(|session| session.is_up()).count();
+        (up == 3 && sessions.by_peer["10.9.1.2"].bfd == Some(Bfd::Up)).then_some(sessions)
     });
-    assert_eq!(sessions.keys().collect::<Vec<_>>(), ["10.9.1.2", "10.9.1.77", "10.9.2.2", "fd00:1::2", "p9"]);
-    assert!(!sessions["10.9.1.77"].is_up());
-    assert!(sessions["10.9.1.77"].last_reset.is_some());
+    assert_eq!(
+        sessions.by_peer.keys().collect::<Vec<_>>(),
+        ["10.9.1.2", "10.9.1.77", "10.9.2.2", "fd00:1::2", "p9"]
+    );
+    assert!(!sessions.by_peer["10.9.1.77"].is_up());
+    assert!(sessions.by_peer["10.9.1.77"].last_reset.is_some());
     let waits = match release {
         Release::V8_4 => "Waiting for Peer IPv6 LLA",
         Release::V10_3 => "Peer-group add member",
     };
-    assert_eq!(sessions["p9"].last_reset.as_deref(), Some(waits));
-    assert_eq!((sessions["p9"].uptime, sessions["10.9.2.2"].bfd_up), (None, None));
+    assert_eq!(sessions.by_peer["p9"].last_reset.as_deref(), Some(waits));
+    assert_eq!((sessions.by_peer["p9"].uptime, &sessions.by_peer["10.9.2.2"].bfd), (None, &None));
 
     let managed = eventually("two hops in zebra", Duration::from_secs(30), || {
         let managed = runtime.block_on(rib.managed(vip("203.0.113.10/32"))).unwrap();
@@ -137,7 +140,7 @@ fn sessions_paths_and_routes_of_a_real_leaf(release: Release) {
     let mut paths = runtime.block_on(rib.paths(vip("203.0.113.10/32"))).unwrap();
     paths.sort_by(|a, b| a.peer.cmp(&b.peer));
     assert_eq!(paths.iter().map(|path| path.peer.as_str()).collect::<Vec<_>>(), ["10.9.1.2", "10.9.2.2"]);
-    assert!(paths.iter().all(|path| path.valid && path.chosen && !path.stale));
+    assert!(paths.iter().all(|path| path.valid && path.chosen && path.stale.is_none()));
     let paths = eventually("a path to the IPv6 VIP", Duration::from_secs(30), || {
         let paths = runtime.block_on(rib.paths(vip("fd99::10/128"))).unwrap();
         (!paths.is_empty()).then_some(paths)
@@ -159,7 +162,7 @@ fn sessions_paths_and_routes_of_a_real_leaf(release: Release) {
 
     // Without BFD's daemon the sessions are still told.
     leaf.signal("bfdd", Signal::SIGSTOP);
-    assert_eq!(runtime.block_on(rib.sessions()).unwrap().len(), 5);
+    assert_eq!(runtime.block_on(rib.sessions()).unwrap().by_peer.len(), 5);
 }
 
 fn a_frozen_daemon_is_an_error_in_time(release: Release) {
@@ -169,7 +172,7 @@ fn a_frozen_daemon_is_an_error_in_time(release: Release) {
     let leaf = Frr::start(release, Netns::new("leaf"), &["zebra", "bgpd"], "");
     let runtime = runtime();
     let mut rib = rib(&leaf);
-    assert!(runtime.block_on(rib.sessions()).unwrap().is_empty(), "bgpd without configuration");
+    assert!(runtime.block_on(rib.sessions()).unwrap().by_peer.is_empty(), "bgpd without configuration");
     assert_eq!(runtime.block_on(rib.paths(vip("203.0.113.10/32"))).unwrap(), []);
 
     leaf.signal("bgpd", Signal::SIGSTOP);
@@ -184,7 +187,7 @@ fn a_frozen_daemon_is_an_error_in_time(release: Release) {
     assert_eq!(runtime.block_on(rib.managed(vip("203.0.113.10/32"))).unwrap(), Managed::default());
 
     leaf.signal("bgpd", Signal::SIGCONT);
-    assert!(runtime.block_on(rib.sessions()).unwrap().is_empty());
+    assert!(runtime.block_on(rib.sessions()).unwrap().by_peer.is_empty());
     leaf.signal("bgpd", Signal::SIGKILL);
     eventually("a dead daemon is an error", Duration::from_secs(2), || {
         runtime.block_on(rib.sessions()).err()

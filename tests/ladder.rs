@@ -1,7 +1,7 @@
 //! Every rung of the ladder, produced on real parts: FRR in two releases, BIRD on the nodes, the kernel, and
 //! `switchlet verify` as an operator runs it. What it says is set against the far end and the kernel's own word.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
 
 #[path = "support/frr.rs"]
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 on_each_frr!(
     sessions,
     a_node_that_falls_silent,
+    a_node_without_bfd,
     a_listen_range_without_a_visitor,
     import_policy,
     paths_that_are_not_used,
@@ -111,16 +112,15 @@ impl Scene {
     }
 
     fn endpoints(&self, nodes: &[u32]) {
-        let mut text = String::new();
-        for n in 1..=3 {
-            text += &format!(
+        let node = |n: u32| {
+            format!(
                 "apiVersion: v1\nkind: Node\nmetadata: {{name: worker-{n}, labels: {{role: worker}}}}\n\
                  status: {{addresses: [{{type: InternalIP, address: 10.9.{n}.2}}]}}\n---\n"
-            );
-        }
+            )
+        };
         let list: Vec<String> =
             nodes.iter().map(|n| format!("{{addresses: [10.0.{n}.1], nodeName: worker-{n}}}")).collect();
-        text += &format!(
+        let service = format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
              spec: {{type: LoadBalancer, externalTrafficPolicy: Local}}\n\
              status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.10}}]}}}}\n---\n\
@@ -129,6 +129,7 @@ impl Scene {
              endpoints: [{}]\n",
             list.join(", ")
         );
+        let text: String = [node(1), node(2), node(3), service].concat();
         fs::write(self.inputs.path().join("cluster/all.yaml"), text).unwrap();
     }
 
@@ -280,6 +281,29 @@ fn a_node_that_falls_silent(release: Release) {
     assert!(!scene.third().ask("show bfd sessions").contains(" Up "));
     scene.third().netns.run("nft", &["delete", "table", "ip", "dead"]);
     scene.all_is_well();
+}
+
+/// The leaf asks for BFD and the node does not know it. 8.4 peers all the same; 10.3 opens no session before BFD is up.
+fn a_node_without_bfd(release: Release) {
+    if !can_run(release) {
+        return;
+    }
+    let settings = format!("{SETTINGS}  bfd: {{interval: 100ms, multiplier: 3}}\n");
+    let scene = Scene::new(release, &settings, Speaker { options: "bfd on;", ..Speaker::default() });
+    scene.all_is_well();
+    scene.third().configure(&Speaker::default().config(3));
+    scene.third().ask("restart leaf");
+    if release == Release::V8_4 {
+        eventually("a new session", SOON, || scene.session_of_third().contains("Established").then_some(()));
+        scene.all_is_well();
+        return;
+    }
+    // What it lost stays lost in its memory; a neighbour made anew has never been there.
+    scene.leaf.configure("router bgp 65001\n no neighbor 10.9.3.2");
+    scene.leaf.configure(&format!("{GROUP} 10.9.3.2 peer-group SWITCHLET-SPEAKERS"));
+    let message = scene.missing("SessionDown");
+    assert!(message.contains("SessionDown (BFD has not come up, "), "{message}");
+    assert!(!scene.session_of_third().contains("Established"));
 }
 
 fn a_listen_range_without_a_visitor(release: Release) {

@@ -158,6 +158,10 @@ fn a_configmap_reaches_the_switch_and_the_node_says_whether_the_fib_obeys(releas
     for leaf in ["leaf1", "leaf2"] {
         condition_is(&lab, leaf, "FIBSynced", "True", "InSync");
     }
+    let capabilities = lab.get(&["switch", "leaf1", "-n", "switchlet"])["status"]["capabilities"].clone();
+    assert_eq!(capabilities["release"], release.number(), "{capabilities}");
+    assert_eq!(capabilities["resilientHash"], "UnsupportedByFRR", "{capabilities}");
+    assert_eq!(capabilities["multipathHashIPv4"], "layer4", "{capabilities}");
     let asked: Value = serde_json::from_str(&lab.lab(&["ask", "203.0.113.10", "60"])).unwrap();
     assert_eq!(
         (asked["lost"].as_u64(), asked["answers"].as_object().map(serde_json::Map::len)),
@@ -286,7 +290,8 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung(release: Release) {
     rung("PrefixNotReceived");
     assert_eq!(lab.verdict("leaf1")["vips"][0]["differences"][0]["node"], "worker-3");
     lab.lab(&["speaker", "stop", "s3"]);
-    rung("SessionDown");
+    // Its BFD ends with it.
+    rung("BfdDown");
     // After the time that speakers may take it is a fault, of the announcer and not of the switch.
     wait_for("AnnouncerMissing", Duration::from_secs(40), || {
         let seen = lab.condition("leaf1", "FIBSynced").unwrap_or_default();

@@ -72,9 +72,14 @@ pub struct Path {
     /// What decides between paths before equal ones are told apart.
     pub merit: Merit,
     /// Kept by graceful restart although its peer is down.
-    pub stale: bool,
+    pub stale: Option<Stale>,
+}
+
+/// A path without a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stale {
     /// For how long it is kept at most.
-    pub stale_for: Option<Duration>,
+    pub lasts: Option<Duration>,
 }
 
 /// Paths with the same merit share the traffic, as far as the limit allows.

@@ -179,10 +179,10 @@ pub fn explain(puzzle: Puzzle<'_>, control: &ControlPlane<'_>) -> Explanation {
             }
             let explained = Explanation::new(rung, Fault::AnnouncerUnexpected);
             // One path that is alive keeps the next-hop, whatever becomes of the others.
-            if wrong_kind || chosen.iter().any(|path| !path.stale) {
+            if wrong_kind || chosen.iter().any(|path| path.stale.is_none()) {
                 return explained;
             }
-            let lasts = chosen.iter().filter_map(|path| path.stale_for).max();
+            let lasts = chosen.iter().filter_map(|path| path.stale?.lasts).max();
             Explanation { rung: Rung::StaleByGracefulRestart, lasts, ..explained }
         }
     }
@@ -233,7 +233,9 @@ fn session_down(session: &Session) -> Explanation {
     // Active, Connect, OpenSent … take turns while it is tried; what stands in parentheses is a reason.
     let state = session.state.split_once('(').map(|(_, reason)| reason.trim_end_matches(')'));
     let state = state.map(|reason| format!("{reason}, ")).unwrap_or_default();
-    let detail = format!("{state}{}", why.trim_start_matches(", "));
+    // FRR 10.2 and 10.3 open no session before BFD is up, which a node that does not speak BFD never is.
+    let bfd = if session.bfd == Some(Bfd::Idle) { "BFD has not come up, " } else { "" };
+    let detail = format!("{state}{bfd}{}", why.trim_start_matches(", "));
     Explanation::new(Rung::SessionDown, Fault::AnnouncerMissing).saying(detail.trim_end_matches(", "))
 }
 

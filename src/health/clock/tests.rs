@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::health::compare::{self, Look};
 use crate::health::condition::{self, Reason, Status};
-use crate::health::control::{Managed, Merit, Path, Session};
+use crate::health::control::{Managed, Merit, Path, Session, Stale};
 use crate::intent::nexthops::{Expectation, ExpectedVip};
 use crate::net::{Hop, HopState, PROTOCOL_BGP, Route, RouteKind};
 
@@ -131,8 +131,7 @@ impl Scene {
                 origin: "IGP".to_owned(),
                 external: true,
             },
-            stale: self.stale_for.is_some(),
-            stale_for: self.stale_for,
+            stale: self.stale_for.map(|lasts| Stale { lasts: Some(lasts) }),
         };
         let paths = match self.bgp {
             Bgp::HasBoth | Bgp::HasBothQueued => vec![path(W1), path(W2)],

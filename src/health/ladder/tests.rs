@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::health::control::Stale;
 
 fn session(state: &str) -> Session {
     Session {
@@ -29,8 +30,7 @@ fn path(peer: &str, next_hop: &str, chosen: bool) -> Path {
             origin: "IGP".to_owned(),
             external: true,
         },
-        stale: false,
-        stale_for: None,
+        stale: None,
     }
 }
 
@@ -157,13 +157,17 @@ fn a_session_that_is_down_says_why() {
             "BFD: control detection time expired, last reset: Hold Timer Expired"
         )
     );
-    for bfd in [None, Some(Bfd::Idle), Some(Bfd::Up)] {
+    for bfd in [None, Some(Bfd::Up)] {
         let explained = down("Idle (PfxCt)", Some("Maximum Number of Prefixes Reached"), bfd);
         assert_eq!(
             said(&explained),
             (Rung::SessionDown, AnnouncerMissing, "PfxCt, last reset: Maximum Number of Prefixes Reached")
         );
     }
+    assert_eq!(
+        said(&down("Idle", Some("Address family activated"), Some(Bfd::Idle))),
+        (Rung::SessionDown, AnnouncerMissing, "BFD has not come up, last reset: Address family activated")
+    );
     assert_eq!(down("Active", None, None).detail, None);
     let text = down("Idle", Some("Cease\u{1b}[2J\n"), None).detail.unwrap();
     assert!(!text.contains(char::is_control), "{text:?}");
@@ -256,8 +260,10 @@ fn a_chosen_path_that_leads_elsewhere_is_no_fault_of_the_switch() {
 
 #[test]
 fn a_stale_path_keeps_a_hop_only_if_no_other_does() {
-    let stale =
-        |seconds| Path { stale: true, stale_for: Some(Duration::from_secs(seconds)), ..path(W1, W1, true) };
+    let stale = |seconds| Path {
+        stale: Some(Stale { lasts: Some(Duration::from_secs(seconds)) }),
+        ..path(W1, W1, true)
+    };
     let of = |paths: Vec<Path>| {
         let evidence = Evidence { paths, ..Evidence::default() };
         let sessions = Sessions::default();

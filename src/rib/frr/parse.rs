@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::net::{Family, NextHop, Prefix, is_link_local};
-use crate::rib::{Bfd, Intake, Limits, Managed, Merit, Path, Session};
+use crate::rib::{Bfd, Intake, Limits, Managed, Merit, Path, Session, Stale};
 
 /// Reads JSON; the error is one line for the operator.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -364,8 +364,9 @@ fn path(raw: RawPath) -> Path {
             origin: raw.origin,
             external: raw.peer.r#type == "external",
         },
-        stale: raw.stale,
-        stale_for: raw.graceful_restart_seconds_remaining.map(Duration::from_secs),
+        stale: raw
+            .stale
+            .then(|| Stale { lasts: raw.graceful_restart_seconds_remaining.map(Duration::from_secs) }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::parse;
 use crate::net::{Family, NextHop};
-use crate::rib::{Bfd, Limits, Managed, Path};
+use crate::rib::{Bfd, Intake, Limits, Managed, Path, Stale};
 
 macro_rules! recording {
     ($name:literal) => {
@@ -153,7 +153,7 @@ fn paths_of_odd_peers() {
     let paths = parse::paths(text).unwrap();
     assert_eq!(peers(&paths), [("p7", true, false), ("", true, true)]);
     assert_eq!(paths[0].next_hop.as_ref().unwrap().to_string(), "fe80::2%p7");
-    assert!(paths[0].stale);
+    assert_eq!(paths[0].stale, Some(Stale { lasts: None }));
     assert_eq!(paths[1].next_hop, None);
 }
 
@@ -177,4 +177,119 @@ fn the_route_manager() {
         {"protocol":"static","nexthops":[{"fib":true,"active":true,"ip":"10.0.0.4"}]}]}"#;
     let managed = parse::managed(lost, vip).unwrap();
     assert_eq!((managed.installed.len(), managed.queued), (1, true));
+}
+
+/// The same questions put to both releases in the same lab, and what each of them answered.
+macro_rules! both {
+    ($name:literal) => {
+        [
+            ("8.4", include_str!(concat!("../../../tests/recordings/frr-8.4/", $name))),
+            ("10.3", include_str!(concat!("../../../tests/recordings/frr-10.3/", $name))),
+        ]
+    };
+}
+
+const W1: &str = "192.168.1.11";
+const W2: &str = "192.168.1.13";
+const W3: &str = "192.168.1.15";
+
+#[test]
+fn both_releases_tell_the_same_of_sessions() {
+    for (release, text) in both!("session-summary.json") {
+        let sessions = parse::sessions(text).unwrap();
+        assert_eq!(sessions.len(), 8, "{release}");
+        assert!(
+            sessions[W2].is_up() && sessions[W3].is_up() && !sessions["192.168.1.77"].is_up(),
+            "{release}"
+        );
+        assert!(sessions.values().all(|session| session.blocked.is_empty()), "{release}");
+    }
+    for (release, text) in both!("summary-policy-one-family.json") {
+        let sessions = parse::sessions(text).unwrap();
+        assert!(sessions[W2].is_up(), "{release}");
+        assert_eq!(sessions[W2].blocked, [Family::V4].into(), "{release}");
+    }
+    for (release, text) in both!("bfd-lost.json") {
+        let bfd = parse::bfd(text).unwrap();
+        assert_eq!(bfd[W3], Bfd::Lost("control detection time expired".to_owned()), "{release}");
+        assert_eq!((&bfd[W2], &bfd["192.168.1.77"]), (&Bfd::Up, &Bfd::Idle), "{release}");
+    }
+    for (release, text) in both!("neighbor-bfd-lost.json") {
+        let neighbor = parse::neighbor(text, W3).unwrap();
+        assert_eq!(neighbor.bfd, Some(Bfd::Idle), "{release}: bgpd does not tell lost from never up");
+        assert!(neighbor.last_reset.is_some(), "{release}");
+    }
+    for (release, text) in both!("peer-group.json") {
+        let ranges: Vec<String> = parse::listen(text).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(ranges, ["10.77.0.0/24", "fd77::/64"], "{release}");
+    }
+    for (release, text) in both!("peer-group-no-instance.json") {
+        assert_eq!(parse::listen(text).unwrap(), [], "{release}");
+    }
+}
+
+#[test]
+fn what_was_refused_is_kept_counted_or_forgotten() {
+    let vip = "203.0.113.10/32".parse().unwrap();
+    for (release, text) in both!("received.json") {
+        assert!(parse::received(text, vip).unwrap(), "{release}");
+        assert!(!parse::received(text, "203.0.113.0/24".parse().unwrap()).unwrap(), "{release}");
+    }
+    // Asked of a neighbour that keeps nothing: a warning, in 10.3 not even JSON.
+    for (release, text) in both!("received-not-kept.json") {
+        assert!(parse::received(text, vip).is_err(), "{release}");
+    }
+    for (release, text) in both!("neighbor-keeps.json") {
+        assert_eq!(parse::neighbor(text, W3).unwrap().keeps, [Family::V4].into(), "{release}");
+    }
+    let up = both!("neighbor-up.json").map(|(_, text)| {
+        let neighbor = parse::neighbor(text, W1).unwrap();
+        assert!(neighbor.keeps.is_empty());
+        neighbor.intake()
+    });
+    assert_eq!(up, [Intake::Untold, Intake::NotSent]);
+    let refused = parse::neighbor(both!("neighbor-keeps.json")[1].1, W3).unwrap();
+    assert_eq!(refused.intake(), Intake::SomeRefused(2));
+}
+
+#[test]
+fn both_releases_tell_the_same_of_paths() {
+    let vip = "203.0.113.10/32".parse().unwrap();
+    let sorted = |text: &str| {
+        let mut paths = parse::paths(text).unwrap();
+        paths.sort_by(|a, b| a.peer.cmp(&b.peer));
+        paths
+    };
+    for (release, text) in both!("paths-three.json") {
+        assert_eq!(peers(&sorted(text)), [(W1, true, true), (W2, true, true), (W3, true, true)], "{release}");
+    }
+    for (release, text) in both!("paths-none.json") {
+        assert_eq!(parse::paths(text).unwrap(), [], "{release}");
+    }
+    for (release, text) in both!("paths-limit.json") {
+        let paths = sorted(text);
+        assert!(paths.iter().all(|path| path.valid && path.merit == paths[0].merit), "{release}");
+        assert!(paths[0].merit.external && paths[0].merit.as_path_length == 1, "{release}");
+        assert_eq!(paths.iter().filter(|path| path.chosen).count(), 2, "{release}");
+    }
+    for (release, text) in both!("running-limit.conf") {
+        let limits = Limits { external: Some(2), internal: None };
+        assert_eq!(parse::limits(text, Family::V4), limits, "{release}");
+        let limits = Limits { external: Some(64), internal: None };
+        assert_eq!(parse::limits(text, Family::V6), limits, "{release}");
+    }
+    for (release, text) in both!("paths-stale-and-unresolved.json") {
+        let paths = sorted(text);
+        assert_eq!(peers(&paths), [(W1, true, true), (W2, false, false), (W3, true, true)], "{release}");
+        let lasts = paths[0].stale.unwrap().lasts.unwrap();
+        assert!((30..=40).contains(&lasts.as_secs()), "{release}: {lasts:?}");
+        assert!(!paths[1].resolved && paths[2].resolved && paths[2].stale.is_none(), "{release}");
+    }
+    for (release, text) in both!("route-three.json") {
+        let managed = parse::managed(text, vip).unwrap();
+        assert_eq!(managed.installed.len(), 3, "{release}");
+    }
+    for (release, text) in both!("route-none.json") {
+        assert_eq!(parse::managed(text, vip).unwrap(), Managed::default(), "{release}");
+    }
 }
