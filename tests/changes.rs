@@ -7,12 +7,21 @@
 
 #[path = "support/lab.rs"]
 mod lab;
+#[path = "support/release.rs"]
+mod release;
 
 use std::fs;
 use std::time::Duration;
 
 use lab::{Agent, Api, Lab, wait_for};
+use release::Release;
 use serde_json::{Value, json};
+
+on_each_frr!(
+    more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_nodes,
+    a_node_that_leaves_is_removed_later_and_many_at_once_are_not,
+    first_contact_adopts_what_git_names_and_retirement_gives_it_back,
+);
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -37,8 +46,8 @@ verify: {convergence: 3s}
 ";
 
 impl Leaf {
-    fn up() -> Option<Self> {
-        let lab = Lab::up(Api::Real)?;
+    fn up(release: Release) -> Option<Self> {
+        let lab = Lab::up(Api::Real, release)?;
         lab.populate();
         let leaf = Self { lab, commits: std::cell::Cell::new(0) };
         leaf.commit(SETTINGS);
@@ -145,9 +154,8 @@ fn started(leaf: &Leaf) -> Agent {
     agent
 }
 
-#[test]
-fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_nodes() {
-    let Some(leaf) = Leaf::up() else { return };
+fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_nodes(release: Release) {
+    let Some(leaf) = Leaf::up(release) else { return };
     let agent = started(&leaf);
     let (code, plan) = leaf.plan();
     assert_eq!((code, &plan["hash"]), (Some(0), &Value::Null), "{plan}");
@@ -234,9 +242,8 @@ fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_node
     assert!(String::from_utf8_lossy(&bad.stderr).contains("approvedPlan"), "{bad:?}");
 }
 
-#[test]
-fn a_node_that_leaves_is_removed_later_and_many_at_once_are_not() {
-    let Some(leaf) = Leaf::up() else { return };
+fn a_node_that_leaves_is_removed_later_and_many_at_once_are_not(release: Release) {
+    let Some(leaf) = Leaf::up(release) else { return };
     let _agent = started(&leaf);
     let vip = "203.0.113.10/32";
     leaf.lab.apply(
@@ -328,9 +335,8 @@ fn a_node_that_leaves_is_removed_later_and_many_at_once_are_not() {
     leaf.node_says("ConfigApplied", "True", "Applied");
 }
 
-#[test]
-fn first_contact_adopts_what_git_names_and_retirement_gives_it_back() {
-    let Some(leaf) = Leaf::up() else { return };
+fn first_contact_adopts_what_git_names_and_retirement_gives_it_back(release: Release) {
+    let Some(leaf) = Leaf::up(release) else { return };
     // A switch that somebody has configured before, by hand and by an earlier switchlet.
     leaf.vtysh(&[
         "configure terminal",
