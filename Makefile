@@ -14,6 +14,8 @@ AS_ROOT := $(if $(ROOT),$(RUNNER)='sudo -E env PATH=$(PATH) HOME=$(HOME)')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 STATIC := x86_64-unknown-linux-gnu
 IMAGE ?= switchlet:dev
+# release is what is shipped; lab is built without the minutes of fat LTO.
+PROFILE ?= release
 export LAB ?= swl
 
 ##@ Use
@@ -38,10 +40,11 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 test: deps kube frr ## all tests; ARGS='--test NAME' for some
 	@echo '==> tests'
 	$(AS_ROOT) cargo test --locked --no-fail-fast $(ARGS)
+	@$(if $(ARGS),,$(MAKE) --no-print-directory image-test)
 
 .PHONY: bench
 bench: deps kube static ## all benchmarks, with the static release; ARGS='--bench NAME' for one
-	$(AS_ROOT) SWITCHLET_BINARY=$(abspath $(TARGET_DIR))/$(STATIC)/release/switchlet cargo bench --locked $(ARGS)
+	$(AS_ROOT) SWITCHLET_BINARY=$(abspath $(TARGET_DIR))/$(STATIC)/$(PROFILE)/switchlet cargo bench --locked $(ARGS)
 
 .PHONY: lint
 lint: ## formatting, clippy, shellcheck, licences
@@ -57,16 +60,25 @@ lint: ## formatting, clippy, shellcheck, licences
 image: ## container image with the static binary, built offline; IMAGE=NAME
 	@command -v buildah >/dev/null || docker info >/dev/null 2>&1 || { \
 		echo 'image: needs buildah (Debian: apt install buildah), or docker with a daemon that answers' >&2; exit 1; }
-	@$(MAKE) --no-print-directory static
-	@rm -rf $(TARGET_DIR)/image && mkdir -p $(TARGET_DIR)/image
-	@cp Dockerfile .dockerignore $(TARGET_DIR)/$(STATIC)/release/switchlet $(TARGET_DIR)/image/
-	@if command -v buildah >/dev/null; then buildah build --pull=never -t $(IMAGE) $(TARGET_DIR)/image; \
+	@$(MAKE) --no-print-directory image-context
+	@if command -v buildah >/dev/null; then buildah build --pull=never --isolation=chroot -t $(IMAGE) $(TARGET_DIR)/image; \
 	else docker build --network none -t $(IMAGE) $(TARGET_DIR)/image; fi
+
+.PHONY: image-test
+image-test: ## the image built offline, looked into, and run once
+	@echo '==> image'
+	@$(MAKE) --no-print-directory image-context PROFILE=lab
+	@$(ROOT) tests/lab/image.sh $(TARGET_DIR)/image localhost/switchlet:test
+
+.PHONY: image-context
+image-context: static
+	@rm -rf $(TARGET_DIR)/image && mkdir -p $(TARGET_DIR)/image
+	@cp Dockerfile .dockerignore $(TARGET_DIR)/$(STATIC)/$(PROFILE)/switchlet $(TARGET_DIR)/image/
 
 .PHONY: static
 static: ## the static release binary, as it is shipped
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(STATIC) --bin switchlet
-	@ldd $(TARGET_DIR)/$(STATIC)/release/switchlet 2>&1 | grep -qE 'statically linked|not a dynamic' || { \
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --profile $(PROFILE) --target $(STATIC) --bin switchlet
+	@ldd $(TARGET_DIR)/$(STATIC)/$(PROFILE)/switchlet 2>&1 | grep -qE 'statically linked|not a dynamic' || { \
 		echo 'static: the binary is not static' >&2; exit 1; }
 
 ##@ Lab
