@@ -7,13 +7,18 @@
 
 #[path = "support/lab.rs"]
 mod lab;
+#[path = "support/release.rs"]
+mod release;
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use lab::{Api, Lab, eventually, wait_for};
+use release::Release;
 use serde_json::{Value, json};
+
+on_each_frr!(away_at_the_start_the_last_good_bundle_is_kept_up, too_old_a_version_is_listed_again);
 
 const SOON: Duration = Duration::from_secs(20);
 const LATE: Duration = Duration::from_secs(100);
@@ -41,9 +46,8 @@ fn kubeconfig(lab: &Lab) -> String {
     lab.lab(&["kubeconfig", "--sa", "switchlet/agent"]).trim().to_owned()
 }
 
-#[test]
-fn away_at_the_start_the_last_good_bundle_is_kept_up() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+fn away_at_the_start_the_last_good_bundle_is_kept_up(release: Release) {
+    let Some(lab) = Lab::up(Api::Real, release) else { return };
     lab.populate();
     let kubeconfig = kubeconfig(&lab);
     let args = ["--namespace", "switchlet", "--kubeconfig", &kubeconfig];
@@ -122,7 +126,7 @@ fn away_at_the_start_the_last_good_bundle_is_kept_up() {
 
 #[test]
 fn what_is_said_late_has_its_own_time() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let mut agent = lab.agent("leaf1");
     says(&lab, "FIBSynced", "True", "NothingExpected", SOON);
@@ -149,9 +153,8 @@ fn what_is_said_late_has_its_own_time() {
 }
 
 /// The server has forgotten what happened while the agent was asleep: everything is listed again.
-#[test]
-fn too_old_a_version_is_listed_again() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+fn too_old_a_version_is_listed_again(release: Release) {
+    let Some(lab) = Lab::up(Api::Real, release) else { return };
     lab.populate();
     let agent = lab.agent("leaf1");
     says(&lab, "ConfigApplied", "True", "Applied", SOON);
@@ -201,7 +204,7 @@ fn too_old_a_version_is_listed_again() {
 /// A token that has expired is a refusal, not an end; a new one in its file is taken up.
 #[test]
 fn an_expired_token_is_replaced_by_the_next_one() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let token =
         lab.kubectl(&["create", "token", "agent", "-n", "switchlet", "--duration=1h"]).trim().to_owned();
@@ -287,7 +290,7 @@ impl Drop for Second {
 
 #[test]
 fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let _second = Second::start(&lab);
     let kubeconfig = kubeconfig(&lab);
@@ -367,7 +370,7 @@ fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
 
 #[test]
 fn a_device_that_does_not_exist_is_refused_and_one_that_leads_nowhere_is_waited_for() {
-    let Some(lab) = Lab::up(Api::Real) else { return };
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let kubeconfig = kubeconfig(&lab);
     let args = |device: &'static str| {
