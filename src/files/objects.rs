@@ -120,6 +120,15 @@ impl Read<'_> {
             implied.clone_into(&mut kind);
         }
         let named = format!("{kind} {}", metadata.namespaced());
+        // The API server refuses such names; they would enter texts and messages.
+        let wrong = [Some(&metadata.name), metadata.namespace.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|name| !objects::may_be_name(name));
+        if let Some(wrong) = wrong.filter(|_| READ.contains(&kind.as_str())) {
+            let problem = "is not a name (expected letters, digits, `-` and `.`, at most 253)";
+            return self.issue(format!("File {file}"), format!("{kind}: metadata: {wrong:?} {problem}"));
+        }
         match kind.as_str() {
             "List" | "ServiceList" | "NodeList" | "EndpointSliceList" | "SwitchList" => {
                 let implied = kind.trim_end_matches("List");
@@ -161,6 +170,9 @@ impl Read<'_> {
         }
     }
 }
+
+/// The kinds that are read; all others are skipped unseen.
+const READ: [&str; 4] = ["Service", "EndpointSlice", "Node", "Switch"];
 
 /// An absent part is an empty one.
 fn part<T: DeserializeOwned + Default>(value: Value) -> Result<T, String> {

@@ -345,6 +345,25 @@ fn an_object_that_makes_no_sense_is_an_issue_with_its_name() {
 }
 
 #[test]
+fn a_name_that_no_object_can_have_is_refused_in_one_line() {
+    let (facts, _) = cluster(&[(
+        "all.yaml",
+        "kind: Node\nmetadata: {name: \"worker-1\\nneighbor 10.0.0.1 shutdown\"}\n---\n\
+         kind: Service\nmetadata: {name: web, namespace: \"a b\"}\n---\n\
+         kind: Node\nmetadata: {name: worker-2}\n",
+    )]);
+    let said: Vec<&str> = facts.issues.iter().map(|issue| issue.message.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "Node: metadata: \"worker-1\\nneighbor 10.0.0.1 shutdown\" is not a name (expected letters, digits, `-` and `.`, at most 253)",
+            "Service: metadata: \"a b\" is not a name (expected letters, digits, `-` and `.`, at most 253)",
+        ]
+    );
+    assert_eq!(facts.nodes.len(), 1, "the others go on");
+}
+
+#[test]
 fn lists_are_read_whether_or_not_their_items_name_their_kind() {
     let list =
         "kind: List\nitems:\n- {kind: Node, metadata: {name: w1}}\n- {kind: Gadget, metadata: {name: g}}\n";

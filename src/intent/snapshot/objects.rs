@@ -33,6 +33,12 @@ impl Meta {
     }
 }
 
+/// Whether the API server could have an object of this name: a DNS subdomain, here without its finer points (RFC 1123).
+pub fn may_be_name(name: &str) -> bool {
+    (1..=253).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+}
+
 /// `spec` of a Service.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
