@@ -118,6 +118,8 @@ impl Leaf {
                 "plan",
                 "--node",
                 "leaf1",
+                "--frr-root",
+                &self.lab.env["FRR_ROOT"],
                 "--frr-instance",
                 &self.lab.env["FRR_LEAF1"],
                 "--namespace",

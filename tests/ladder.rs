@@ -302,7 +302,7 @@ fn a_node_without_bfd(release: Release) {
     scene.leaf.configure("router bgp 65001\n no neighbor 10.9.3.2");
     scene.leaf.configure(&format!("{GROUP} 10.9.3.2 peer-group SWITCHLET-SPEAKERS"));
     let message = scene.missing("SessionDown");
-    assert!(message.contains("SessionDown (BFD has not come up, "), "{message}");
+    assert!(message.contains("SessionDown (BFD has not come up"), "{message}");
     assert!(!scene.session_of_third().contains("Established"));
 }
 
