@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::change::consent::{Approver, Consent, History};
-use crate::change::diff::Plan;
-use crate::change::{ApplyPolicy, CommitMachine, Dialect, Memory, Seen, Step, Target, Want};
+use crate::change::dialect::frr::{OWNER, lint};
+use crate::change::diff::{Candidate, Plan};
+use crate::change::{ApplyPolicy, ChangeStatus, CommitMachine, Dialect, Memory, Seen, Step, Target, Want};
 use crate::cluster::events::{Record, Recorder, Regarding};
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
@@ -24,6 +25,7 @@ use crate::files;
 use crate::health::Word;
 use crate::health::clock::{Clocks, Judge, Judgement};
 use crate::health::condition::{self, Condition, FIB_SYNCED, Reason, Status};
+use crate::intent::snapshot::Issue;
 use crate::intent::switch::{Apply, SwitchObject};
 use crate::nos::{NosDriver, NosError};
 use crate::rib::RibReader;
@@ -34,6 +36,7 @@ pub mod inputs;
 pub mod reporter;
 pub mod say;
 pub mod tell;
+pub mod validate;
 pub mod verify;
 
 use desired::{Deriver, Desired, Remembered};
@@ -41,6 +44,7 @@ use inputs::{Gathered, Inputs};
 use reporter::ToSay;
 use say::{Outcome, Speaker};
 use tell::{About, Kind, News, Teller};
+use validate::{Answer, Validation};
 use verify::Verifier;
 
 /// Kernel events come in bursts: a link that goes down changes many routes. Short enough for a condition within a
@@ -141,6 +145,15 @@ pub struct Confirmed {
 struct Agent<D, N, F, R> {
     parts: Parts<N, F, R>,
     machine: CommitMachine<D>,
+    validation: Validation,
+    /// Why the desired candidate has not become the machine's; that one's work goes on meanwhile.
+    blocked: Option<ChangeStatus>,
+    /// What the machine wants.
+    accepted: Option<Want>,
+    /// What the Switch said about changes, when the desired texts were taken over.
+    apply: Apply,
+    /// Remarks about the desired texts.
+    remarks: Vec<Issue>,
     speaker: Speaker,
     teller: Teller,
     desired: Desired,
@@ -186,6 +199,11 @@ where
         clocks: parts.verifier.judge().clocks(),
         parts,
         machine,
+        validation: Validation::new(seed),
+        blocked: None,
+        accepted: None,
+        apply: Apply::default(),
+        remarks: Vec::new(),
         speaker: Speaker::new(saved.ready.clone()),
         teller: Teller::default(),
         desired: Desired::default(),
@@ -227,20 +245,32 @@ enum Woken {
     Timer,
     /// The API answered a question about a Service.
     Answer,
+    /// The validator answered.
+    Validated,
 }
 
 impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// Waits for a reason to run a pass. What has been heard is kept in `self` until it led to one.
     async fn wait(&mut self) -> Woken {
         loop {
-            let Self { parts, machine_wakes, look_again, not_before, speaker, kernel_due, desired, .. } =
-                self;
+            let Self {
+                parts,
+                machine_wakes,
+                look_again,
+                not_before,
+                speaker,
+                kernel_due,
+                desired,
+                validation,
+                ..
+            } = self;
             let next_label = speaker.improves_in(Timestamp::now()).map(|wait| Instant::now() + wait);
             let departure = desired.next.map(|at| Instant::now() + until(at));
-            let due = [*machine_wakes, next_label, departure, Some(parts.verifier.next_dump())]
-                .into_iter()
-                .flatten()
-                .fold(*look_again, Instant::min);
+            let due =
+                [*machine_wakes, next_label, departure, validation.wakes(), Some(parts.verifier.next_dump())]
+                    .into_iter()
+                    .flatten()
+                    .fold(*look_again, Instant::min);
             let heard = *kernel_due;
             let kernel = async {
                 match parts.hints.as_mut() {
@@ -267,6 +297,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     return Woken::Kernel;
                 }
                 () = parts.verifier.answered() => return Woken::Answer,
+                () = validation.answered() => return Woken::Validated,
                 () = tokio::time::sleep_until(due) => return Woken::Timer,
             }
         }
@@ -294,7 +325,12 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.take(gathered).await;
             taken = true;
         }
-        if taken || machine_due {
+        let validated =
+            *woken == Woken::Validated || self.validation.wakes().is_some_and(|at| Instant::now() >= at);
+        if validated && !taken {
+            self.want(Timestamp::now());
+        }
+        if taken || validated || machine_due {
             self.configure().await;
             self.settle().await;
         }
@@ -347,31 +383,99 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             tracing::error!(reason = ?problem.reason, revision = desired.wanted, "refused: {}", problem.message);
         }
         let apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
-        self.want(&desired, &apply, gathered.switch.as_ref(), now);
+        self.apply = apply;
         self.desired = desired;
         self.gathered = Some(gathered);
+        self.want(now);
     }
 
-    /// Tells the machine what is desired. A retired switch needs no text.
-    fn want(&mut self, desired: &Desired, apply: &Apply, switch: Option<&SwitchObject>, now: Timestamp) {
-        self.policy = apply.policy.into();
-        self.parts.driver.set_secrets(desired.secrets.clone());
-        let retired = (self.policy == ApplyPolicy::Retired).then(Target::default);
-        let Some(target) = retired.or_else(|| desired.target.clone()) else { return };
+    /// Tells the machine what is desired, as soon as the NOS's own parser has taken it; until then the bundle in force is
+    /// kept up. A retired switch needs no text.
+    fn want(&mut self, now: Timestamp) {
+        self.policy = self.apply.policy.into();
+        self.parts.driver.set_secrets(self.desired.secrets.clone());
+        if self.policy == ApplyPolicy::Retired {
+            self.blocked = None;
+            return self.accept(Target::default(), None, now);
+        }
+        let Some(target) = self.desired.target.clone() else { return };
+        self.remarks = remarks(&target.candidate);
+        let canonical = self.canonical(&target.candidate);
+        // Asking about another text would end the asking about this one.
+        let asking = matches!(canonical, Err(ChangeStatus::InProgress | ChangeStatus::ValidatorTimeout(_)));
+        let interim = self.desired.interim.clone().and_then(|interim| {
+            let candidate = if asking && !self.validation.knows(&interim.candidate) {
+                None
+            } else {
+                self.canonical(&interim.candidate).ok()
+            };
+            candidate.map(|candidate| Target { candidate, ..interim })
+        });
+        if interim.is_some() {
+            self.desired.interim.clone_from(&interim);
+        }
+        match canonical {
+            Ok(candidate) => {
+                self.blocked = None;
+                let target = Target { candidate, ..target };
+                self.desired.target = Some(target.clone());
+                self.accept(target, interim, now);
+            }
+            Err(why) => {
+                self.blocked = Some(why);
+                // What is in force goes on, with the policy of now.
+                let last = self.accepted.as_ref().map(|want| want.target.clone());
+                if let Some(kept) = interim.clone().or_else(|| self.machine.confirmed().cloned()).or(last) {
+                    self.accept(kept, interim, now);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, target: Target, interim: Option<Target>, now: Timestamp) {
+        let switch = self.gathered.as_ref().and_then(|gathered| gathered.switch.as_ref());
         let consent = Consent {
             approver: if switch.is_some() { Approver::Switch } else { Approver::Folder },
             approved: switch.and_then(|switch| switch.spec.approved_plan.clone()),
             proven: self.history.proves(&target, now),
         };
-        self.machine.want(Want {
+        let want = Want {
             target,
-            interim: desired.interim.clone(),
+            interim,
             consent,
             policy: self.policy,
-            drift: apply.drift.into(),
-            adopt: desired.adopt.clone(),
-            retry: apply.retry,
-        });
+            drift: self.apply.drift.into(),
+            adopt: self.desired.adopt.clone(),
+            retry: self.apply.retry,
+        };
+        self.accepted = Some(want.clone());
+        self.machine.want(want);
+    }
+
+    /// The canonical form of a text, or why there is none now.
+    fn canonical(&mut self, candidate: &Candidate) -> Result<Candidate, ChangeStatus> {
+        let driver = &self.parts.driver;
+        match self.validation.ask(candidate, || driver.validator()) {
+            Answer::Checked(checked) => {
+                let canonical = self.machine.dialect().canonical(candidate, &checked);
+                let canonical = canonical.map_err(ChangeStatus::Refused)?;
+                // Its own canonical form is itself.
+                self.validation.knows_too(&canonical, checked);
+                Ok(canonical)
+            }
+            Answer::Unavailable(_) if candidate.literal.is_empty() => Ok(candidate.clone()),
+            Answer::Unavailable(why) => Err(ChangeStatus::ValidatorUnavailable(format!(
+                "a literal text can be compared with what runs only in the NOS's own spelling, and there is no \
+                 validator here: {why}"
+            ))),
+            Answer::Late(why) => Err(ChangeStatus::ValidatorTimeout(why)),
+            Answer::Pending => Err(ChangeStatus::InProgress),
+        }
+    }
+
+    /// How the desired change stands.
+    fn change(&self) -> &ChangeStatus {
+        self.blocked.as_ref().unwrap_or(self.machine.status())
     }
 
     /// A pass before the inputs are complete. After a while the bundle in force is kept up from memory.
@@ -385,13 +489,15 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 );
                 self.stale = true;
                 self.parts.counters.stale(true);
-                self.want(&desired, &apply, None, Timestamp::now());
+                self.apply = apply;
                 self.desired = desired;
             }
         } else if !self.stale {
             self.look_again = self.began + STALE_AFTER;
         }
         if self.stale {
+            // Again and again: the validator may have answered.
+            self.want(Timestamp::now());
             self.configure().await;
             self.remember();
         }
@@ -479,7 +585,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 
     fn log_change(&mut self) {
         let revision = self.desired.revision.clone().unwrap_or_default();
-        let status = self.machine.status();
+        let status = self.change();
         let now = (revision, format!("{status:?}"));
         if now == self.logged {
             return;
@@ -573,7 +679,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         let judged = judged.map(|judged| judged.as_ref().map_err(String::as_str));
         let instance =
             self.desired.settings.as_ref().map_or("default", |settings| &settings.network_instance);
-        let verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);
+        let mut verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);
+        verdict.issues.extend(self.remarks.iter().cloned());
         if judged.is_some() {
             self.parts.counters.looked(&verdict, took, matches!(judged, Some(Ok(_))));
         }
@@ -594,7 +701,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             let outcome = Outcome {
                 now,
                 desired: &self.desired,
-                change: self.machine.status(),
+                change: self.blocked.as_ref().unwrap_or(self.machine.status()),
+                validator: self.validation.by(),
                 plan: self.machine.plan(),
                 policy: self.policy,
                 in_force: in_force.as_deref(),
@@ -639,4 +747,17 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 /// How long it is until `at`; nothing if it has passed.
 fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+/// Lints as issues: shown, and nothing turns because of them.
+fn remarks(candidate: &Candidate) -> Vec<Issue> {
+    let owned = |(owner, text): (&String, &String)| {
+        let text = candidate.literal.get(owner).unwrap_or(text).clone();
+        let what = if candidate.literal.contains_key(owner) { "frr.conf" } else { "rendered frr.conf" };
+        lint::lint(&text).into_iter().map(move |lint| {
+            let place = lint.line.map(|line| format!(" line {line}")).unwrap_or_default();
+            Issue::new(format!("{what}{place}"), lint.rule.name(), lint.message)
+        })
+    };
+    candidate.texts.iter().filter(|(owner, _)| *owner == OWNER).flat_map(owned).collect()
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::change::consent::{Cause, Consent, Hold, PeerCount};
-use crate::change::diff::{Candidate, Global, Journal, Plan, Refusal, Running};
+use crate::change::diff::{Candidate, Checked, Global, Journal, Plan, Refusal, Running};
 use crate::intent::nexthops::Peers;
 
 pub mod consent;
@@ -48,8 +48,12 @@ pub trait Dialect {
     /// The text of a switch on which nothing is ours any more.
     fn nothing(&self) -> Candidate;
 
-    /// The way back from `now` to what ran `before`, for our lines.
-    fn undo(&self, now: &Running, before: &Running) -> Plan;
+    /// The way back from `now` to what ran `before` the attempt at `failed`: for our lines, and for all lines of an owner
+    /// whose text is literal.
+    fn undo(&self, now: &Running, before: &Running, failed: &Candidate) -> Plan;
+
+    /// `candidate` in the canonical form that the NOS's own parser gave, or why it is refused.
+    fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal>;
 }
 
 /// What the planner knows besides the two texts.
@@ -225,6 +229,10 @@ pub enum ChangeStatus {
     Unreachable(String),
     /// It runs, but a reboot would lose it.
     NotSaved(String),
+    /// The validator gave no answer in time; it is asked again.
+    ValidatorTimeout(String),
+    /// It can only be compared in its canonical form, and nothing here can give that.
+    ValidatorUnavailable(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -373,6 +381,11 @@ impl<D: Dialect> CommitMachine<D> {
                 | State::RollbackFailed { .. }
                 | State::Saving { .. }
         )
+    }
+
+    /// The language of the texts.
+    pub fn dialect(&self) -> &D {
+        &self.dialect
     }
 
     /// How the wanted change stands.
@@ -628,7 +641,7 @@ impl<D: Dialect> CommitMachine<D> {
             return State::Saving { target: flight.target, journal: Some(flight.journal) };
         }
         let failed = Failed { lines: left, complaints };
-        let plan = self.dialect.undo(running, &flight.before);
+        let plan = self.dialect.undo(running, &flight.before, &flight.target.candidate);
         if plan.is_empty() {
             return self.give_up(flight, failed);
         }
@@ -636,7 +649,7 @@ impl<D: Dialect> CommitMachine<D> {
     }
 
     fn check_rollback(&mut self, running: &Running, flight: Flight, failed: Failed, now: Instant) -> State {
-        let left = self.dialect.undo(running, &flight.before);
+        let left = self.dialect.undo(running, &flight.before, &flight.target.candidate);
         if left.is_empty() {
             return self.give_up(flight, failed);
         }

@@ -23,6 +23,7 @@ use crate::agent::verify::Verifier;
 use crate::agent::{self, Confirmed, Parts, StateFolder, say};
 use crate::change::consent::{self, Approver, Consent};
 use crate::change::dialect::frr::Frr;
+use crate::change::diff::Candidate;
 use crate::change::{Dialect, Known};
 use crate::cluster::client::{self, Clients, Way};
 use crate::cluster::events::Recorder;
@@ -33,15 +34,19 @@ use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
 use crate::intent::render;
+use crate::intent::snapshot::Bundle;
 use crate::intent::switch::SwitchObject;
-use crate::nos::NosDriver;
-use crate::nos::frr::{FrrDriver, Places};
+use crate::nos::frr::{FrrDriver, Places, canary};
+use crate::nos::{NosDriver, Validator, ValidatorError};
 use crate::rib::frr::FrrRib;
 use crate::settings::Inputs as InputArgs;
 use crate::settings::{AgentArgs, Cli, Command, ExecIn, OneShot, RenderArgs, VerifyArgs};
 use crate::{sandbox, telemetry};
 
+mod lint;
 mod print;
+
+use lint::run_lint;
 
 /// Fine.
 const FINE: u8 = 0;
@@ -77,6 +82,8 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Command::RenderChild => sandbox::child().map(|()| FINE),
+        Command::Canary(args) => canary::outer(&args.root).map(|()| FINE),
+        Command::CanaryInner(args) => canary::inner(&args.root).map(|()| FINE),
         Command::ExecIn(args) => exec_in(&args),
         Command::Schema => print(
             &(serde_json::to_string_pretty(&crate::intent::settings::schema()).unwrap_or_default() + "\n"),
@@ -85,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Agent(args) => in_runtime(run_agent(args)),
         Command::Render(args) => in_runtime(run_render(args)),
         Command::Plan(args) => in_runtime(run_plan(args)),
+        Command::Lint(args) => in_runtime(run_lint(args)),
         Command::Verify(args) => in_runtime(run_verify(args)),
     };
     match result {
@@ -202,6 +210,10 @@ async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
     for issue in &desired.expectation.issues {
         eprintln!("switchlet: {}: {}: {}", issue.object, issue.reason, issue.message);
     }
+    if args.explain {
+        let job = opened.deriver.job(&desired, &Bundle::default()).context("there are no settings")?;
+        return print(&print::explained(&render::context::explain(&job.context), args.output)?);
+    }
     for (owner, text) in desired.target.iter().flat_map(|target| &target.candidate.texts) {
         match &args.out {
             None => drop(print(text)?),
@@ -229,9 +241,16 @@ async fn run_plan(args: OneShot) -> anyhow::Result<u8> {
     let mut driver = FrrDriver::new(opened.places.clone());
     driver.set_secrets(desired.secrets.clone());
     let running = driver.running().await.context("reading the running configuration")?;
+    let candidate = match validated(&driver, &target.candidate).await {
+        Ok(candidate) => candidate,
+        Err((code, message)) => {
+            eprintln!("switchlet: {message}");
+            return Ok(code);
+        }
+    };
     let confirmed = memory.confirmed.as_ref().map(|target| &target.candidate);
     let known = Known { confirmed, adopt: &desired.adopt, journal: &memory.journal };
-    match Frr.plan(&running, &target.candidate, &known) {
+    match Frr.plan(&running, &candidate, &known) {
         Err(refusal) => {
             eprintln!("switchlet: {}: {refusal}", refusal.reason());
             Ok(BAD_INPUT)
@@ -251,6 +270,22 @@ async fn run_plan(args: OneShot) -> anyhow::Result<u8> {
                 (false, Some(_)) => OVER_BUDGET,
             })
         }
+    }
+}
+
+/// `candidate` in canonical form, if FRR can be asked; else as it is, where our own rules are enough. The error is what
+/// the command ends with.
+async fn validated(driver: &FrrDriver, candidate: &Candidate) -> Result<Candidate, (u8, String)> {
+    match driver.validator().check(candidate).await {
+        Ok(checked) => Frr
+            .canonical(candidate, &checked)
+            .map_err(|refusal| (BAD_INPUT, format!("{}: {refusal}", refusal.reason()))),
+        Err(ValidatorError::Unavailable(why)) if candidate.literal.is_empty() => {
+            eprintln!("switchlet: no validator, only our own rules: {why}");
+            Ok(candidate.clone())
+        }
+        Err(ValidatorError::Unavailable(why)) => Err((BLIND, format!("ValidatorUnavailable: {why}"))),
+        Err(ValidatorError::Failed(why)) => Err((BLIND, format!("ValidatorTimeout: {why}"))),
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Texts {
     NotFound(String),
     /// One key is in two of them.
     DuplicateKey(String),
+    /// This key is needed and is not UTF-8.
+    Binary(String),
 }
 
 /// All that the API server says, at one moment.
@@ -480,6 +482,9 @@ fn texts(stores: &Stores, switch: &SwitchObject, issues: &mut Vec<Issue>) -> Opt
         let Some(found) = stores.texts.get(&map.name)?.as_ref()?.values().next() else {
             return Some(Texts::NotFound(map.name.clone()));
         };
+        if let Some(key) = found.binary.iter().find(|key| Bundle::is_meant(key)) {
+            return Some(Texts::Binary(key.clone()));
+        }
         for key in &found.binary {
             issues.push(Issue::new(
                 format!("ConfigMap {}", map.name),

@@ -82,8 +82,9 @@ fn read_text(path: &Path) -> io::Result<String> {
         return Err(invalid("is longer than 1 MiB"));
     }
     let text = String::from_utf8(bytes).map_err(|_| invalid("is not UTF-8"))?;
-    if text.contains('\0') {
-        return Err(invalid("has a NUL byte"));
+    if let Some(at) = text.find('\0') {
+        let line = text[..at].matches('\n').count() + 1;
+        return Err(invalid(&format!("has a NUL byte in line {line}")));
     }
     Ok(text)
 }

@@ -2,6 +2,8 @@
 
 pub mod announce;
 pub mod departures;
+pub mod lint;
+pub mod literal;
 pub mod nexthops;
 pub mod platform;
 pub mod render;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use crate::change::diff::{Candidate, Journal, Plan, Running};
+use crate::change::diff::{Candidate, Checked, Journal, Plan, Running};
 use crate::intent::platform::Platform;
 
 pub mod frr;
@@ -31,8 +31,31 @@ pub enum NosError {
     },
 }
 
+/// Why a candidate could not be validated. Neither says anything about the candidate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValidatorError {
+    /// There is none here: what it needs is missing.
+    #[error("{0}")]
+    Unavailable(String),
+    /// There is one, and it gave no answer in time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Lets the NOS's own parser read a candidate, in a place where nothing forwards. Ends by itself, within a deadline.
+pub trait Validator: Send + Sync + 'static {
+    /// What the parser made of it.
+    fn check(&self, candidate: &Candidate) -> impl Future<Output = Result<Checked, ValidatorError>> + Send;
+}
+
 /// Reads and writes the texts of one switch.
 pub trait NosDriver {
+    /// Its NOS's own parser.
+    type Validator: Validator;
+
+    /// The parser, with the secrets of now.
+    fn validator(&self) -> Self::Validator;
+
     /// Values of the secrets, by the placeholders that stand for them in every text on this side of the driver.
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>);
 

@@ -15,7 +15,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine; 1 something differs (plan: would change); 2 could not look; \
+const EXIT_CODES: &str = "Exit codes: 0 fine; 1 something differs (plan: would change; lint --strict: warnings); 2 could not look; \
 3 a plan that needs approval; 64 wrong usage; 65 bad input.";
 
 /// The commands.
@@ -32,6 +32,12 @@ pub enum Command {
     /// Reads the running configuration, sends nothing. Exit code 1 if something would change, 3 if
     /// that would have to be approved.
     Plan(OneShot),
+    /// Name what is wrong in a bundle, and what is probably not meant
+    ///
+    /// Names that do not exist in templates, settings and variables that nothing reads, and what a network engineer would
+    /// ask about the text. Where FRR's binaries can be started in new namespaces (as root) FRR itself reads the text too.
+    /// Exit code 65 if the agent would refuse the bundle; warnings exit 0, or 1 with --strict.
+    Lint(LintArgs),
     /// Compare the forwarding table with what the cluster expects
     ///
     /// Looks twice, 200 ms apart, and calls what still differs diverged. Needs no reachable FRR for the verdict; without
@@ -44,6 +50,12 @@ pub enum Command {
     /// Renders one job in a limited child; called by switchlet itself
     #[command(name = crate::sandbox::SUBCOMMAND, hide = true)]
     RenderChild,
+    /// Makes a world for a throw-away FRR; called by switchlet itself
+    #[command(name = crate::nos::frr::canary::SUBCOMMAND, hide = true)]
+    Canary(Root),
+    /// Loads a candidate into a throw-away FRR; called by switchlet itself
+    #[command(name = crate::nos::frr::canary::INNER, hide = true)]
+    CanaryInner(Root),
     /// Runs a command in another root; called by switchlet itself
     #[command(hide = true)]
     ExecIn(ExecIn),
@@ -153,9 +165,44 @@ pub struct RenderArgs {
     /// Write one file for each owner into this folder instead of standard output
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Print the values that templates see instead, with their types; secrets are placeholders
+    #[arg(long, conflicts_with = "out")]
+    pub explain: bool,
+    /// Output format of --explain
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
     /// How long to wait for the API server's lists, e.g. 30s
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub timeout: Span,
+}
+
+/// `lint`: the inputs of render, with nothing needed but the bundle.
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Folder with the texts of one switch (switch.yaml, *.tera or frr.conf)
+    #[arg(long, env = "SWITCHLET_BUNDLE", value_name = "DIR")]
+    pub bundle: PathBuf,
+    /// Name of the Node that is this switch
+    #[arg(long, env = "SWITCHLET_NODE", value_name = "NAME", default_value = "switch")]
+    pub node: String,
+    /// Folder with Kubernetes objects as YAML; without one there are only the nodes listed in switch.yaml
+    #[arg(long, env = "SWITCHLET_CLUSTER", value_name = "DIR")]
+    pub cluster: Option<PathBuf>,
+    /// FRR's view of the file system: its binaries, etc/frr and run/frr lie beneath it
+    #[arg(long, env = "SWITCHLET_FRR_ROOT", value_name = "DIR", default_value = "/")]
+    pub frr_root: PathBuf,
+    /// FRR's instance, as given to its daemons with -N
+    #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
+    pub frr_instance: Option<String>,
+    /// Folder with the files that passwordFile may name; without one passwords are not looked at
+    #[arg(long, env = "SWITCHLET_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+    /// Exit code 1 if there are warnings
+    #[arg(long)]
+    pub strict: bool,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// `verify`.
@@ -167,6 +214,13 @@ pub struct VerifyArgs {
     /// Look again and again until nothing differs, for at most this long, e.g. 20s
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<Span>,
+}
+
+/// `canary`.
+#[derive(Debug, Args)]
+pub struct Root {
+    /// FRR's view of the file system.
+    pub root: PathBuf,
 }
 
 /// `exec-in`.

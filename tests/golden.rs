@@ -116,9 +116,14 @@ fn commands_lead_there_and_back(release: Release) {
             "{}",
             case.display()
         );
-        let back = Dialect.undo(&there, &empty);
+        let back = Dialect.undo(&there, &empty, &candidate);
         send(&frr, &back.owners[OWNER].commands);
-        assert_eq!(Dialect.undo(&running(&frr), &empty).lines(), Vec::<String>::new(), "{}", case.display());
+        assert_eq!(
+            Dialect.undo(&running(&frr), &empty, &candidate).lines(),
+            Vec::<String>::new(),
+            "{}",
+            case.display()
+        );
         // The emptied `bfd` block stays, and says nothing.
         let said = |running: &Running| -> Vec<String> {
             let text = running.texts[OWNER].lines().filter(|line| !matches!(*line, "!" | "bfd" | "exit"));

@@ -17,11 +17,12 @@ use crate::files::secret;
 use crate::health::condition::{InputProblem, Reason, Status};
 use crate::intent::announce::Advertisement;
 use crate::intent::departures::{Departures, Word};
+use crate::intent::literal;
 use crate::intent::nexthops::{self, Expectation, Peers};
 use crate::intent::platform::Platform;
 use crate::intent::render::{self, BuiltIn, Job, Texts};
 use crate::intent::settings::{self, SwitchSettings};
-use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, digest};
+use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, LITERAL, digest};
 use crate::intent::switch::Apply;
 use crate::net::NextHop;
 use crate::sandbox;
@@ -55,6 +56,13 @@ pub struct Desired {
     pub next: Option<Timestamp>,
 }
 
+/// Where passwords come from.
+enum Secrets {
+    None,
+    Folder(PathBuf),
+    Assumed,
+}
+
 /// A bundle that makes sense.
 #[derive(Debug, Clone, PartialEq)]
 struct Good {
@@ -81,9 +89,9 @@ pub struct Deriver {
     built_in: &'static [BuiltIn],
     /// As the NOS told it last.
     platform: Platform,
-    secrets: Option<PathBuf>,
-    /// Whose own texts a bundle could bring instead of templates; refused until they are supported.
-    literal: &'static [&'static str],
+    secrets: Secrets,
+    /// Passwords that stood in clear in literal texts, by placeholder: one value has one name as long as the agent lives.
+    clear: BTreeMap<String, String>,
     /// The last bundle that made sense, whether it runs or not.
     good: Option<Good>,
     /// The bundle that was confirmed last.
@@ -97,14 +105,14 @@ pub struct Deriver {
 impl Deriver {
     /// For the switch `me`, whose NOS has this name in a Switch and these built-in templates.
     pub fn new(me: &str, nos: &'static str, built_in: &'static [BuiltIn], secrets: Option<PathBuf>) -> Self {
-        let literal = &["frr.conf", "interfaces.cfg", "nvue.yaml", "config_db.json", "srlinux.json"];
+        let secrets = secrets.map_or(Secrets::None, Secrets::Folder);
         Self {
             me: me.to_owned(),
             nos,
             built_in,
             platform: Platform::default(),
             secrets,
-            literal,
+            clear: BTreeMap::new(),
             good: None,
             in_force: None,
             departures: Departures::default(),
@@ -148,8 +156,9 @@ impl Deriver {
     pub async fn from_memory(&mut self) -> Option<(Desired, Apply)> {
         let Good { bundle, settings } = self.in_force.clone()?;
         let peers = with(self.departures.present(), &self.departures.all(), |_| true);
-        let secrets = self.secrets(&settings).ok()?;
-        let candidate = self.render(&settings, &peers, &bundle).await.ok()?;
+        let mut secrets = self.secrets(&settings).ok()?;
+        let candidate = self.candidate(&settings, &peers, &bundle, &secrets).await.ok()?;
+        secrets.extend(self.clear.clone());
         let revision = revision(&bundle, &peers);
         let target = Target { candidate, bundle: bundle.hash(), peers };
         let message = "the API server has said nothing since the start; the last good bundle is kept up";
@@ -194,6 +203,19 @@ impl Deriver {
             }
             _ => false,
         }
+    }
+
+    /// Takes any password for readable: for a look at a bundle where its secrets are not.
+    pub fn without_secrets(mut self) -> Self {
+        self.secrets = Secrets::Assumed;
+        self
+    }
+
+    /// What a rendering of `bundle` would be given.
+    pub fn job(&self, desired: &Desired, bundle: &Bundle) -> Option<Job> {
+        let settings = desired.settings.as_ref()?;
+        let texts = Texts { bundle, built_in: self.built_in };
+        Some(render::job(&self.me, settings, &desired.expectation.peers, &self.platform, texts))
     }
 
     /// What is desired, given `gathered`.
@@ -241,7 +263,7 @@ impl Deriver {
             Err(problem) => (BTreeMap::new(), Some(problem)),
         };
         let interim_secrets = self.secrets(&judged.settings);
-        let rendered = self.render(&good.settings, &peers, &good.bundle).await;
+        let rendered = self.candidate(&good.settings, &peers, &good.bundle, &secrets).await;
         let (target, render_problem) = match (rendered, secret_problem) {
             (Ok(candidate), None) => {
                 (Some(Target { candidate, bundle: good.bundle.hash(), peers: peers.clone() }), None)
@@ -250,12 +272,13 @@ impl Deriver {
         };
         let mut interim = None;
         if let (Some(_), Ok(more)) = (&self.in_force, interim_secrets) {
-            secrets.extend(more);
+            secrets.extend(more.clone());
             // A bundle that was good once and does not render now is not kept up; nothing is taken away either.
-            let rendered = self.render(&judged.settings, &kept, &judged.bundle).await;
+            let rendered = self.candidate(&judged.settings, &kept, &judged.bundle, &more).await;
             let target = |candidate| Target { candidate, bundle: judged.bundle.hash(), peers: kept.clone() };
             interim = rendered.ok().map(target);
         }
+        secrets.extend(self.clear.clone());
         Desired {
             wanted: wanted(gathered, &peers),
             revision: Some(revision(&good.bundle, &peers)),
@@ -288,9 +311,10 @@ impl Deriver {
         if let Some(good) = known {
             return Ok(good.settings.clone());
         }
-        if let Some(literal) = self.literal.iter().find(|name| bundle.texts.contains_key(**name)) {
-            let message =
-                format!("{literal}: literal texts are not supported yet (expected switch.yaml and *.tera)");
+        if let Some(foreign) =
+            LITERAL.iter().find(|name| **name != literal::FRR && bundle.texts.contains_key(**name))
+        {
+            let message = format!("{foreign}: is not a text of {} (expected {})", self.nos, literal::FRR);
             return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
         }
         let invalid = |message: String| InputProblem {
@@ -298,10 +322,14 @@ impl Deriver {
             reason: Reason::SettingsInvalid,
             message,
         };
-        let text = bundle
-            .texts
-            .get(settings::FILE)
-            .ok_or_else(|| invalid(format!("{} is missing in the bundle", settings::FILE)))?;
+        let text = bundle.texts.get(settings::FILE).ok_or_else(|| {
+            let why = if bundle.texts.contains_key(literal::FRR) {
+                " (needed beside frr.conf: it says which VIPs and next-hops are verified)"
+            } else {
+                ""
+            };
+            invalid(format!("{} is missing in the bundle{why}", settings::FILE))
+        })?;
         let settings = settings::parse(text).map_err(|mistake| invalid(mistake.to_string()))?;
         if settings.network_instance != "default" {
             let message = format!(
@@ -311,9 +339,9 @@ impl Deriver {
             );
             return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
         }
-        self.secrets(&settings)?;
+        let secrets = self.secrets(&settings)?;
         let expectation = self.expect(&settings, gathered);
-        self.render(&settings, &expectation.peers, bundle).await?;
+        self.candidate(&settings, &expectation.peers, bundle, &secrets).await?;
         Ok(settings)
     }
 
@@ -328,10 +356,34 @@ impl Deriver {
             reason: Reason::SecretUnreadable,
             message: format!("{}: peering.passwordFile: {name:?} {problem}", settings::FILE),
         };
-        let folder = self.secrets.as_ref().ok_or_else(|| problem("needs --secrets-dir".to_owned()))?;
-        let value =
-            secret::read(folder, name).map_err(|error| problem(format!("cannot be used: {error}")))?;
+        let value = match &self.secrets {
+            Secrets::None => return Err(problem("needs --secrets-dir".to_owned())),
+            Secrets::Assumed => "assumed".to_owned(),
+            Secrets::Folder(folder) => {
+                secret::read(folder, name).map_err(|error| problem(format!("cannot be used: {error}")))?
+            }
+        };
         Ok(BTreeMap::from([(render::placeholder(name), value)]))
+    }
+
+    /// The literal text if the bundle brings one, else what the templates give.
+    async fn candidate(
+        &mut self,
+        settings: &SwitchSettings,
+        peers: &Peers,
+        bundle: &Bundle,
+        secrets: &BTreeMap<String, String>,
+    ) -> Result<Candidate, InputProblem> {
+        let Some(text) = bundle.texts.get(literal::FRR) else {
+            return self.render(settings, peers, bundle).await;
+        };
+        let taken = literal::frr(text, secrets, &self.clear).map_err(|mistake| InputProblem {
+            status: Status::False,
+            reason: Reason::CandidateRejected,
+            message: mistake.to_string(),
+        })?;
+        self.clear.extend(taken.secrets);
+        Ok(taken.candidate)
     }
 
     async fn render(

@@ -152,8 +152,17 @@ impl Inputs {
                     .bundle
                     .clone()
                     .ok_or_else(|| format!("waiting for a readable folder {}", folder.display()))?;
+                let unread = skipped.iter().find_map(|issue| {
+                    let name = issue.object.strip_prefix("File ")?;
+                    Bundle::is_meant(name).then(|| format!("{name}: {}", issue.message))
+                });
                 issues.extend(skipped);
-                Ok(bundle)
+                match unread {
+                    None => Ok(bundle),
+                    Some(message) => {
+                        Err(InputProblem { status: Status::False, reason: Reason::SettingsInvalid, message })
+                    }
+                }
             }
             None => {
                 from_texts(from_api.as_ref().and_then(|api| api.texts.clone()), &self.me, &self.namespace)
@@ -209,6 +218,11 @@ fn from_texts(texts: Option<Texts>, me: &str, namespace: &str) -> Result<Bundle,
             Status::False,
             Reason::DuplicateKey,
             format!("spec.configMaps: key {key} is in two ConfigMaps (expected in one)"),
+        ),
+        Some(Texts::Binary(key)) => problem(
+            Status::False,
+            Reason::SettingsInvalid,
+            format!("{key}: is in binaryData and so no text (expected UTF-8)"),
         ),
         None => problem(
             Status::Unknown,

@@ -51,6 +51,8 @@ pub struct Outcome<'a> {
     pub policy: ApplyPolicy,
     /// The revision that runs.
     pub in_force: Option<&'a str>,
+    /// What reads candidates before they are applied: `frr` or `rules`.
+    pub validator: &'static str,
     /// What the look found; `None` if nothing can be judged yet.
     pub judged: Option<Result<&'a Judgement, &'a str>>,
     /// Words of an earlier life may still stand.
@@ -340,7 +342,7 @@ fn skipped(issues: &[Issue]) -> String {
 
 /// What this switch can do, as far as it was found out.
 fn capabilities(outcome: &Outcome<'_>) -> Value {
-    let mut capabilities = json!({"hand": "exec", "fib": "kernel", "validator": "rules"});
+    let mut capabilities = json!({"hand": "exec", "fib": "kernel", "validator": outcome.validator});
     let hashing = outcome.judged.and_then(Result::ok).map(|judgement| judgement.hashing).unwrap_or_default();
     for (name, value) in spread::capabilities(&outcome.desired.platform, hashing) {
         capabilities[name] = value.into();

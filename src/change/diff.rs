@@ -17,14 +17,43 @@ pub type Owner = String;
 pub struct Candidate {
     /// One text an owner, in the owner's canonical form.
     pub texts: BTreeMap<Owner, String>,
+    /// Texts of which the bundle owns every line, as a person wrote them: what becomes the startup text, to the letter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub literal: BTreeMap<Owner, String>,
 }
 
 impl Candidate {
+    /// A candidate of rendered texts.
+    pub fn rendered(texts: BTreeMap<Owner, String>) -> Self {
+        Self { texts, literal: BTreeMap::new() }
+    }
+
     /// First 12 hex digits of the SHA-256 over owners and texts. Secrets are placeholders in the text, so the hash
     /// tells nothing about them.
     pub fn hash(&self) -> String {
-        snapshot::digest(self.texts.iter().flat_map(|(owner, text)| [owner.as_bytes(), text.as_bytes()]))
+        let parts = self.texts.iter().chain(&self.literal);
+        snapshot::digest(parts.flat_map(|(owner, text)| [owner.as_bytes(), text.as_bytes()]))
     }
+}
+
+/// What the NOS's own parser made of a candidate, in a place where nothing forwards.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Checked {
+    /// What did not take effect, in the order of the text. Empty: all of it did.
+    pub complaints: Vec<Complaint>,
+    /// All that runs after loading it, one text an owner.
+    pub texts: BTreeMap<Owner, String>,
+}
+
+/// A line that did not take effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// Its place in the text that was loaded, from 1.
+    pub line: usize,
+    /// The line, without its indentation.
+    pub text: String,
+    /// What the NOS said.
+    pub said: String,
 }
 
 /// The texts that are live, as the NOS gives them.
@@ -132,6 +161,16 @@ pub enum Refusal {
         /// The line that runs.
         found: String,
     },
+    /// The NOS's own parser does not take it.
+    #[error("{file}:{}: `{}` does not take effect: {}{}", .first.line, .first.text, .first.said, more(.others))]
+    Invalid {
+        /// The text's name.
+        file: String,
+        /// The first complaint.
+        first: Complaint,
+        /// How many more there are.
+        others: usize,
+    },
     /// The text of this owner is missing, or a text has an owner that this NOS does not have.
     #[error("no text for {0}")]
     NoText(Owner),
@@ -141,8 +180,12 @@ impl Refusal {
     /// CamelCase, for conditions.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::ForeignLine { .. } | Self::NoText(_) => "CandidateRejected",
+            Self::ForeignLine { .. } | Self::Invalid { .. } | Self::NoText(_) => "CandidateRejected",
             Self::GlobalConflict { .. } => "GlobalConflict",
         }
     }
+}
+
+fn more(others: &usize) -> String {
+    if *others == 0 { String::new() } else { format!("; and {others} more") }
 }

@@ -36,7 +36,11 @@ impl Dialect for Lines {
     fn nothing(&self) -> Candidate {
         want("").target.candidate
     }
-    fn undo(&self, now: &Running, before: &Running) -> Plan {
+    fn canonical(&self, candidate: &Candidate, _: &Checked) -> Result<Candidate, Refusal> {
+        Ok(candidate.clone())
+    }
+
+    fn undo(&self, now: &Running, before: &Running, _: &Candidate) -> Plan {
         difference(now, before.texts.get("nos"))
     }
 }
@@ -89,7 +93,7 @@ impl Switch {
 fn want(text: &str) -> Want {
     Want {
         target: Target {
-            candidate: Candidate { texts: BTreeMap::from([("nos".to_owned(), text.to_owned())]) },
+            candidate: Candidate::rendered(BTreeMap::from([("nos".to_owned(), text.to_owned())])),
             bundle: text.to_owned(),
             peers: Peers::new(),
         },

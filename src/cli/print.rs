@@ -8,6 +8,8 @@ use serde_json::json;
 use crate::change::consent::Hold;
 use crate::change::diff::Plan;
 use crate::health::{DifferenceKind, Verdict, VipVerdict};
+use crate::intent::lint::{Finding, Severity};
+use crate::intent::render::context::Explained;
 use crate::settings::Output;
 
 fn structured(value: &impl Serialize, output: Output) -> anyhow::Result<String> {
@@ -52,6 +54,41 @@ pub fn plan(plan: &Plan, hold: Option<Hold>, revision: &str, output: Output) -> 
         }
     }
     Ok(text)
+}
+
+/// Findings of lint: one line each, as compilers print them.
+pub fn findings(findings: &[Finding], output: Output) -> anyhow::Result<String> {
+    if output != Output::Table {
+        return structured(&findings, output);
+    }
+    let mut text = String::new();
+    for Finding { file, line, column, severity, rule, message } in findings {
+        let place: String = [line, column].into_iter().flatten().map(|number| format!(":{number}")).collect();
+        let severity = match severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        writeln!(text, "{file}{place}: {severity}: {rule}: {message}")?;
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let counted = |count, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    writeln!(text, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
+    Ok(text)
+}
+
+/// The values that templates see.
+pub fn explained(values: &[Explained], output: Output) -> anyhow::Result<String> {
+    if output != Output::Table {
+        return structured(&values, output);
+    }
+    let mut rows = vec![["NAME", "TYPE", "VALUE"].map(str::to_owned)];
+    rows.extend(
+        values
+            .iter()
+            .map(|Explained { path, r#type, value }| [path.clone(), (*r#type).to_owned(), value.to_string()]),
+    );
+    Ok(columns(&rows))
 }
 
 /// A verdict: one row a VIP, and one a difference.

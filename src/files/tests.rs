@@ -134,7 +134,7 @@ fn what_is_no_text_is_an_issue_with_its_name_and_the_rest_goes_on() {
         [
             ("File latin1", "is not UTF-8"),
             ("File long", "is longer than 1 MiB"),
-            ("File nul", "has a NUL byte")
+            ("File nul", "has a NUL byte in line 1")
         ]
     );
 }

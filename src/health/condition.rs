@@ -88,6 +88,10 @@ pub enum Reason {
     StartupNotSaved,
     /// A daemon of the NOS does not answer.
     DaemonUnreachable,
+    /// The validator gave no answer in time.
+    ValidatorTimeout,
+    /// A literal text cannot be compared without the NOS's own parser.
+    ValidatorUnavailable,
     /// Every VIP forwards to exactly its next-hops.
     InSync,
     /// There is nothing to judge.
@@ -226,6 +230,16 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             ),
         ),
         ChangeStatus::Unreachable(why) => say(Status::Unknown, Reason::DaemonUnreachable, why.clone()),
+        ChangeStatus::ValidatorTimeout(why) => say(
+            Status::Unknown,
+            Reason::ValidatorTimeout,
+            format!("revision {wanted} was not tried: {why}; the previous one stays"),
+        ),
+        ChangeStatus::ValidatorUnavailable(why) => say(
+            Status::Unknown,
+            Reason::ValidatorUnavailable,
+            format!("revision {wanted} was not tried: {why}"),
+        ),
         ChangeStatus::NotSaved(why) => say(
             Status::False,
             Reason::StartupNotSaved,

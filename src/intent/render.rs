@@ -4,9 +4,10 @@
 //! trusted: a few bytes of it can end a process or take all memory. So [`render`] is only ever called in the child
 //! that the `sandbox` starts, never in the agent. Same job, same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,12 +16,13 @@ use tera::Tera;
 use crate::change::diff::{Candidate, Owner};
 use crate::intent::nexthops::Peers;
 use crate::intent::platform::{Platform, Resilience};
-use crate::intent::settings::{PeerAsn, PeeringMode, ResilientHash, SwitchSettings};
+use crate::intent::settings::{Community, PeerAsn, PeeringMode, ResilientHash, SwitchSettings, Uplink};
 use crate::intent::snapshot::Bundle;
 use crate::intent::yaml::Mistake;
 use crate::net::{Family, Prefix};
 
-mod names;
+pub mod context;
+pub mod names;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,9 @@ mod tests;
 pub fn placeholder(file: &str) -> String {
     format!("<secret:{file}>")
 }
+
+/// By this name in front a bundle's own template extends or includes a built-in one that it replaces.
+pub const BUILT_IN: &str = "builtin/";
 
 /// The longest text that a template may produce, bytes: ConfigMaps are limited to 1 MiB, and a table of ten thousand
 /// neighbours needs 1 MiB of text.
@@ -76,8 +81,13 @@ pub struct Texts<'a> {
 /// runs on is an input like any other: an unknown platform gets what every release takes.
 pub fn job(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Platform, texts: Texts<'_>) -> Job {
     let Texts { bundle, built_in } = texts;
-    let mut templates: BTreeMap<String, String> =
-        built_in.iter().map(|template| (template.name.to_owned(), template.text.to_owned())).collect();
+    let mut templates = BTreeMap::new();
+    for BuiltIn { name, text, owner: _ } in built_in {
+        // A key of a ConfigMap has no slash: this name cannot be replaced, only extended.
+        let original = format!("{BUILT_IN}{name}");
+        templates.insert((*name).to_owned(), format!("{{% extends \"{original}\" %}}"));
+        templates.insert(original, (*text).to_owned());
+    }
     templates.extend(
         bundle
             .texts
@@ -106,6 +116,8 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
         peering,
         ecmp,
         resilient_hash,
+        communities,
+        uplinks,
         remote: _,
         verify: _,
         adopt: _,
@@ -118,19 +130,24 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
             .iter()
             .flat_map(|(node, hops)| hops.iter().map(move |hop| (node, hop)))
             .map(|(node, hop)| {
-                let unnumbered = hop.device.is_some();
-                let peer = match (&hop.address, &hop.device) {
-                    (_, Some(device)) => device.clone(),
-                    (Some(address), None) => address.to_string(),
-                    (None, None) => String::new(),
+                let (peer, address) = match (&hop.address, &hop.device) {
+                    (_, Some(device)) => (device.clone(), None),
+                    (Some(address), None) => (address.to_string(), Some(*address)),
+                    (None, None) => (String::new(), None),
                 };
-                json!({"node": node, "peer": peer, "unnumbered": unnumbered})
+                let (carries, unnumbered) = (carries(address), address.is_none());
+                json!({"node": node, "peer": peer, "unnumbered": unnumbered, "carries": carries})
             })
             .collect(),
     };
     let listen_ranges: Vec<String> = match peering.mode {
         PeeringMode::Static => Vec::new(),
         PeeringMode::Listen => peering.nodes.subnets.iter().map(ToString::to_string).collect(),
+    };
+    // A member of a listen range cannot leave a family of its group: the group leaves it if no range can carry it.
+    let listens = |family: Family| {
+        peering.mode != PeeringMode::Listen
+            || peering.nodes.subnets.iter().any(|subnet| subnet.family() == family)
     };
     let is_v6 = |prefix: &Prefix| prefix.family() == Family::V6;
     json!({
@@ -146,6 +163,10 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
         },
         "neighbors": neighbors,
         "listenRanges": listen_ranges,
+        "groupCarries": {"v4": listens(Family::V4), "v6": listens(Family::V6)},
+        "uplinks": uplinks.iter().map(uplink).collect::<Vec<_>>(),
+        "communities": {"match": by_size(&communities.wanted), "add": by_size(&communities.add)},
+        "imports": imports(&communities.wanted),
         "timers": {"hold": peering.timers.hold.0.as_secs(), "keepalive": peering.timers.keepalive.0.as_secs()},
         "bfd": {
             "enabled": peering.bfd.is_some(),
@@ -182,6 +203,51 @@ fn buckets(resilient: &ResilientHash) -> u32 {
     (u32::from(resilient.max_paths) * u32::from(resilient.buckets_per_path)).min(256)
 }
 
+/// A session carries the family of its addresses; an unnumbered one, which has only link-local addresses, carries both.
+fn carries(address: Option<IpAddr>) -> Value {
+    json!({"v4": address.is_none_or(|address| address.is_ipv4()), "v6": address.is_none_or(|address| address.is_ipv6())})
+}
+
+fn uplink(uplink: &Uplink) -> Value {
+    let Uplink { neighbor, peer_asn } = uplink;
+    let address = neighbor.parse::<IpAddr>().ok();
+    let peer = address.map_or_else(|| neighbor.clone(), |address| address.to_string());
+    json!({
+        "peer": peer, "unnumbered": address.is_none(), "peerAsn": peer_asn.to_string(), "carries": carries(address),
+    })
+}
+
+/// Standard and large communities are different attributes with lists of their own; sorted, each once.
+fn by_size(communities: &[Community]) -> Value {
+    let of = |large: bool| -> Vec<String> {
+        let kind: BTreeSet<&Community> =
+            communities.iter().filter(|community| community.is_large() == large).collect();
+        kind.into_iter().map(ToString::to_string).collect()
+    };
+    json!({"standard": of(false), "large": of(true)})
+}
+
+/// The entries of the import policy: one a family, and where communities of both kinds are asked for one a kind,
+/// because the matches of one entry must all hold.
+fn imports(wanted: &[Community]) -> Vec<Value> {
+    let mut kinds = Vec::new();
+    if wanted.iter().any(|community| !community.is_large()) {
+        kinds.push("community");
+    }
+    if wanted.iter().any(|community| community.is_large()) {
+        kinds.push("large-community");
+    }
+    if kinds.is_empty() {
+        kinds.push("");
+    }
+    let families = [("v4", 10), ("v6", 20)];
+    families
+        .into_iter()
+        .flat_map(|(family, first)| kinds.iter().zip(first..).map(move |(kind, seq)| (family, *kind, seq)))
+        .map(|(family, kind, seq)| json!({"seq": seq, "family": family, "community": kind}))
+        .collect()
+}
+
 /// The import filter: protected prefixes denied first, then exactly the host routes of the pools.
 ///
 /// Sequence numbers are derived from the prefix's place in the sorted list, so the same pools give the same lines.
@@ -212,9 +278,8 @@ pub fn render(job: &Job) -> Result<Candidate, Mistake> {
     let mut tera = Tera::new();
     // Templates named *.html would otherwise be escaped.
     tera.autoescape_on(Vec::<&'static str>::new());
-    tera.add_raw_templates(templates.iter().map(|(name, text)| (name.as_str(), text.as_str())))
-        .map_err(|error| mistake("templates", &error))?;
-    names::check(templates.iter().map(|(name, text)| (name.as_str(), text.as_str())), &shape(context))?;
+    tera.add_raw_templates(texts_of(templates)).map_err(|error| mistake("templates", &error))?;
+    names::check(texts_of(templates), &shape(context))?;
     let context = tera::Context::from_serialize(context).map_err(|error| mistake("context", &error))?;
     let mut texts = BTreeMap::new();
     for (owner, root) in roots {
@@ -226,12 +291,17 @@ pub fn render(job: &Job) -> Result<Candidate, Mistake> {
         }
         texts.insert(owner.clone(), text);
     }
-    Ok(Candidate { texts })
+    Ok(Candidate::rendered(texts))
+}
+
+/// Names and texts.
+pub fn texts_of(templates: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    templates.iter().map(|(name, text)| (name.as_str(), text.as_str()))
 }
 
 /// The context with an element in each list of ours that is empty now: what a template may name in it does not depend on
 /// whether a node is there.
-fn shape(context: &Value) -> Value {
+pub fn shape(context: &Value) -> Value {
     let mut shape = context.clone();
     let mut sample = |list: &[&str], element: Value| {
         let list = list.iter().try_fold(&mut shape, |value, step| value.get_mut(*step));
@@ -239,7 +309,13 @@ fn shape(context: &Value) -> Value {
             list.push(element);
         }
     };
-    sample(&["neighbors"], json!({"node": "", "peer": "", "unnumbered": false}));
+    let carries = json!({"v4": true, "v6": false});
+    sample(&["neighbors"], json!({"node": "", "peer": "", "unnumbered": false, "carries": carries}));
+    sample(&["uplinks"], json!({"peer": "", "unnumbered": false, "peerAsn": "", "carries": carries}));
+    for list in ["match", "add"] {
+        sample(&["communities", list, "standard"], json!(""));
+        sample(&["communities", list, "large"], json!(""));
+    }
     for family in ["v4", "v6"] {
         sample(&["filter", family], json!({"seq": 10, "action": "permit", "prefix": "", "range": ""}));
     }
@@ -268,8 +344,22 @@ fn mistake(file: &str, error: &tera::Error) -> Mistake {
                 problem: report.message().to_owned(),
             }
         }
-        other => plain(file, &fmt::format(format_args!("{other}"))),
+        other => reported(file, &fmt::format(format_args!("{other}"))),
     }
+}
+
+/// An error that the engine gives as finished text: the problem, then ` --> file:line:column`, then the source.
+fn reported(file: &str, text: &str) -> Mistake {
+    let mut lines = text.lines();
+    let problem = lines.next().unwrap_or_default();
+    let problem = problem.strip_prefix("error: ").unwrap_or(problem);
+    let place = lines.find_map(|line| line.trim_start().strip_prefix("--> ")).and_then(|place| {
+        let (place, column) = place.rsplit_once(':')?;
+        let (name, line) = place.rsplit_once(':')?;
+        Some((name, (line.trim().parse().ok()?, column.trim().parse().ok()?)))
+    });
+    let (file, at) = place.map_or((file, None), |(name, at)| (name, Some(at)));
+    Mistake { at, ..plain(file, problem) }
 }
 
 /// A buffer that refuses to grow beyond [`OUTPUT_CAP`].

@@ -14,10 +14,12 @@ use crate::intent::yaml::{self, Mistake};
 use crate::net::{NextHop, Prefix};
 
 mod check;
+mod community;
 mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use community::Community;
 pub use scalar::{Asn, PeerAsn, Pool, Span};
 
 /// The name of the text that [`parse`] reads.
@@ -48,6 +50,12 @@ pub struct SwitchSettings {
     /// Hashing that keeps flows in place when a next-hop leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resilient_hash: Option<ResilientHash>,
+    /// Communities that accepted announcements must carry, and that are added to them.
+    #[serde(default)]
+    pub communities: Communities,
+    /// Fabric routers that VIPs are exported to.
+    #[serde(default)]
+    pub uplinks: Vec<Uplink>,
     /// Other switches that VIPs go to when no announcing node peers with this one.
     #[serde(default)]
     pub remote: Vec<Remote>,
@@ -328,6 +336,28 @@ impl Default for ResilientPrefixes {
 pub enum PoolsWord {
     /// The pools of `vips`.
     Pools,
+}
+
+/// BGP communities of the speakers' announcements.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Communities {
+    /// If not empty, only announcements that carry one of these are accepted.
+    #[serde(default, rename = "match")]
+    pub wanted: Vec<Community>,
+    /// Added to every accepted announcement, beside those it carries.
+    #[serde(default)]
+    pub add: Vec<Community>,
+}
+
+/// A router of the fabric: it is told the VIPs, and nothing is accepted from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Uplink {
+    /// Its address, or this switch's interface towards it (unnumbered).
+    pub neighbor: String,
+    /// `external`, `internal`, or a number.
+    pub peer_asn: PeerAsn,
 }
 
 /// Another switch that leads to nodes which do not peer with this one.

@@ -134,6 +134,9 @@ pub struct ClusterFacts {
     pub issues: Vec<Issue>,
 }
 
+/// Names of texts that are no templates: the bundle owns such a file whole.
+pub const LITERAL: [&str; 5] = ["frr.conf", "interfaces.cfg", "nvue.yaml", "config_db.json", "srlinux.json"];
+
 /// The texts of one switch: what its ConfigMaps or its folder contain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bundle {
@@ -142,6 +145,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// True for a name that means something in a bundle: without such a text the others may not be used.
+    pub fn is_meant(name: &str) -> bool {
+        name.ends_with(".tera") || name == "switch.yaml" || LITERAL.contains(&name)
+    }
+
     /// First 12 hex digits of the SHA-256 over all keys and texts: the bundle's half of a revision.
     pub fn hash(&self) -> String {
         digest(self.texts.iter().flat_map(|(key, text)| [key.as_bytes(), text.as_bytes()]))

@@ -19,6 +19,10 @@ use crate::intent::platform::Platform;
 use crate::nos::{NosDriver, NosError};
 use crate::vty::{Daemon, Vty};
 
+pub mod canary;
+
+use canary::Canary;
+
 /// An answer of a healthy daemon takes a tenth of a millisecond, its whole configuration with ten thousand lines some
 /// hundred.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -85,6 +89,11 @@ impl FrrDriver {
         Self { places, secrets: BTreeMap::new(), others: BTreeMap::new() }
     }
 
+    /// True if an FRR runs in its place.
+    pub fn is_running(&self) -> bool {
+        Daemon::Zebra.socket(&self.places.run(), self.places.instance.as_deref()).exists()
+    }
+
     fn reveal(&self, text: &str) -> String {
         self.secrets
             .iter()
@@ -94,20 +103,7 @@ impl FrrDriver {
 
     /// Puts a placeholder for every password, ours or not: FRR prints them in clear.
     fn conceal(&mut self, text: &str) -> String {
-        let mut concealed = String::with_capacity(text.len());
-        for line in text.lines() {
-            match line.split_once(" password ") {
-                Some((head, rest)) => {
-                    let value = rest.rsplit(' ').next().unwrap_or(rest);
-                    concealed.push_str(head);
-                    concealed.push_str(" password ");
-                    concealed.push_str(&self.placeholder(value));
-                }
-                None => concealed.push_str(line),
-            }
-            concealed.push('\n');
-        }
-        concealed
+        dialect::secrets::conceal(text, |value| self.placeholder(value))
     }
 
     fn placeholder(&mut self, value: &str) -> String {
@@ -209,6 +205,12 @@ async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<Str
 }
 
 impl NosDriver for FrrDriver {
+    type Validator = Canary;
+
+    fn validator(&self) -> Canary {
+        Canary { places: self.places.clone(), secrets: self.secrets.clone() }
+    }
+
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>) {
         self.secrets = secrets;
     }
@@ -246,8 +248,13 @@ impl NosDriver for FrrDriver {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),
         };
-        let journal = journal.get(dialect::OWNER).map(Vec::as_slice).unwrap_or_default();
-        let wanted = self.reveal(&dialect::splice(&file, text, journal));
+        let wanted = match candidate.literal.get(dialect::OWNER) {
+            Some(whole) => self.reveal(whole),
+            None => {
+                let journal = journal.get(dialect::OWNER).map(Vec::as_slice).unwrap_or_default();
+                self.reveal(&dialect::splice(&file, text, journal))
+            }
+        };
         if wanted == file {
             return Ok(());
         }

@@ -179,11 +179,18 @@ impl Lab {
 
     /// An agent with these inputs.
     pub fn agent_with(&self, leaf: &str, args: &[&str]) -> Agent {
+        self.agent_under(leaf, &[], args)
+    }
+
+    /// An agent with these inputs, started by another program.
+    pub fn agent_under(&self, leaf: &str, starter: &[&str], args: &[&str]) -> Agent {
         let log = self.scratch(&format!("log/agent-{leaf}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let state = self.scratch(&format!("agent-{leaf}"));
         let child = Command::new("ip")
-            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], &binary(), "agent"])
+            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())]])
+            .args(starter)
+            .args([&binary(), "agent"])
             .args(["--node", leaf, "--frr-instance", &self.env[&format!("FRR_{}", leaf.to_uppercase())]])
             .args(["--frr-root", &self.env["FRR_ROOT"]])
             .args(args)

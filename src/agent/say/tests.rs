@@ -60,6 +60,7 @@ impl Pass {
             change: &self.change,
             plan: &Plan::default(),
             policy: self.policy,
+            validator: "frr",
             judged: Some(Ok(&self.judgement)),
             grace: false,
             switch: Some(&switch),

@@ -61,7 +61,7 @@ fn a_text_is_proven_for_a_day_after_it_was_in_force() {
     let target = |bundle: &str, text: &str| Target {
         bundle: bundle.into(),
         peers: Peers::new(),
-        candidate: Candidate { texts: BTreeMap::from([("frr".to_owned(), text.to_owned())]) },
+        candidate: Candidate::rendered(BTreeMap::from([("frr".to_owned(), text.to_owned())])),
     };
     let at = |hours: i64| Timestamp::from_second(1_800_000_000 + hours * 3600).unwrap();
     let mut history = History::default();

@@ -10,19 +10,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change;
-use crate::change::diff::{Candidate, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
 use crate::intent::snapshot::digest;
 
 mod globals;
+pub mod lint;
 mod release;
+pub mod secrets;
 mod startup;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod whole;
 
 use globals::{Globals, is_global};
 pub use release::platform;
 pub use startup::splice;
+pub use tree::{Numbered, numbered};
 
 /// All names of ours begin with this.
 pub const NAME_PREFIX: &str = "SWITCHLET-";
@@ -57,6 +61,10 @@ impl change::Dialect for Frr {
     ) -> Result<Plan, Refusal> {
         let text = |texts: &BTreeMap<String, String>| texts.get(OWNER).cloned();
         let wanted = text(&candidate.texts).ok_or_else(|| Refusal::NoText(OWNER.to_owned()))?;
+        if candidate.literal.contains_key(OWNER) {
+            let plan = whole::plan(&text(&running.texts).unwrap_or_default(), &wanted)?;
+            return Ok(Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() });
+        }
         let confirmed = known.confirmed.and_then(|confirmed| text(&confirmed.texts));
         let running = text(&running.texts).unwrap_or_default();
         let journal = known.journal.get(OWNER).map(Vec::as_slice).unwrap_or_default();
@@ -66,13 +74,67 @@ impl change::Dialect for Frr {
     }
 
     fn nothing(&self) -> Candidate {
-        Candidate { texts: BTreeMap::from([(OWNER.to_owned(), String::new())]) }
+        Candidate::rendered(BTreeMap::from([(OWNER.to_owned(), String::new())]))
     }
 
-    fn undo(&self, now: &Running, before: &Running) -> Plan {
+    fn undo(&self, now: &Running, before: &Running, failed: &Candidate) -> Plan {
         let text = |running: &Running| running.texts.get(OWNER).cloned().unwrap_or_default();
-        let plan = undo(&text(now), &text(before));
+        let plan = if failed.literal.contains_key(OWNER) {
+            whole::undo(&text(now), &text(before))
+        } else {
+            undo(&text(now), &text(before))
+        };
         Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() }
+    }
+
+    fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal> {
+        let mut canonical = candidate.clone();
+        let (Some(text), Some(loaded)) = (candidate.texts.get(OWNER), checked.texts.get(OWNER)) else {
+            return Ok(canonical);
+        };
+        let literal = candidate.literal.contains_key(OWNER);
+        if !literal {
+            refuse_foreign(&telling(tree::flatten(text)))?;
+        }
+        if let Some(first) = checked.complaints.first() {
+            let file = if literal { "frr.conf" } else { "the rendered frr.conf" };
+            let others = checked.complaints.len() - 1;
+            return Err(Refusal::Invalid { file: file.to_owned(), first: first.clone(), others });
+        }
+        let loaded = if literal { whole::said(loaded) } else { own_and_globals(text, loaded) };
+        if loaded.iter().collect::<BTreeSet<_>>() != telling(tree::flatten(text)).iter().collect() {
+            canonical.texts.insert(OWNER.to_owned(), tree::write(&loaded));
+        }
+        Ok(canonical)
+    }
+}
+
+/// Of what runs after loading `text` that which is ours, and the globals that it sets.
+fn own_and_globals(text: &str, loaded: &str) -> Vec<Path> {
+    let slots: BTreeSet<(Path, String)> = tree::flatten(text)
+        .iter()
+        .filter(|path| is_global(path))
+        .filter_map(|path| {
+            slot(path).or_else(|| path.last().cloned()).map(|slot| (context(path).to_vec(), slot))
+        })
+        .collect();
+    let loaded = telling(tree::flatten(loaded));
+    let members = members(&loaded);
+    let wanted = |path: &Path| {
+        is_ours(path, &members)
+            || (is_global(path)
+                && slot(path)
+                    .or_else(|| path.last().cloned())
+                    .is_some_and(|slot| slots.contains(&(context(path).to_vec(), slot))))
+    };
+    loaded.into_iter().filter(wanted).collect()
+}
+
+fn refuse_foreign(wanted: &[Path]) -> Result<(), Refusal> {
+    let members = members(wanted);
+    match wanted.iter().find(|path| !is_ours(path, &members) && !is_global(path)) {
+        Some(path) => Err(Refusal::ForeignLine { line: show(path) }),
+        None => Ok(()),
     }
 }
 
@@ -80,7 +142,7 @@ impl change::Dialect for Frr {
 ///
 /// vtysh gives filters to every daemon that knows them. Taking zebra's copy for bgpd's would hide that a restarted bgpd
 /// has lost them.
-pub fn merge(texts: &BTreeMap<&'static str, String>) -> String {
+pub fn merge<D: AsRef<str> + Ord>(texts: &BTreeMap<D, String>) -> String {
     let mut merged = String::new();
     for (daemon, text) in texts {
         let mut taken = false;
@@ -88,11 +150,11 @@ pub fn merge(texts: &BTreeMap<&'static str, String>) -> String {
             if !raw.starts_with([' ', '!']) && !raw.is_empty() && !matches!(raw, "exit" | "end") {
                 let filter =
                     ["ip prefix-list ", "ipv6 prefix-list ", "route-map "].iter().any(|f| raw.starts_with(f));
-                taken = match *daemon {
+                taken = match daemon.as_ref() {
                     "bgpd" => true,
-                    "zebra" => !filter,
+                    // `bfd` and `router bgp` are their daemons' own; every daemon repeats what is common to all.
                     "bfdd" => raw == "bfd",
-                    _ => false,
+                    _ => !filter,
                 };
             }
             if taken {
@@ -108,13 +170,9 @@ pub fn merge(texts: &BTreeMap<&'static str, String>) -> String {
 pub fn plan(running: &str, candidate: &str, known: Known<'_>) -> Result<Option<OwnerPlan>, Refusal> {
     let running = tree::flatten(running);
     let wanted = telling(tree::flatten(candidate));
-    let wanted_members = members(&wanted);
-    for path in &wanted {
-        if !is_ours(path, &wanted_members) && !is_global(path) {
-            return Err(Refusal::ForeignLine { line: show(path) });
-        }
-    }
+    refuse_foreign(&wanted)?;
     globals::check(&running, &wanted, known)?;
+    check_members(&running, &members(&wanted), known)?;
     let mut ours = own(&telling(running.clone()));
     let start = start(&ours);
     let Globals { journal, restored, given_up, replaced } =
@@ -180,7 +238,7 @@ fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerP
     Some(OwnerPlan {
         add: add.iter().map(|path| show(path)).collect(),
         remove: remove.iter().copied().chain(overwritten).map(show).collect(),
-        commands: commands(&add, &remove, &wanted_blocks(wanted)),
+        commands: commands(&add, &remove, &wanted_blocks(wanted), &is_named_block),
         ..OwnerPlan::default()
     })
 }
@@ -190,7 +248,12 @@ fn wanted_blocks(wanted: &[Path]) -> BTreeSet<Path> {
     wanted.iter().flat_map(|path| (1..=path.len()).map(|depth| path[..depth].to_vec())).collect()
 }
 
-fn commands(add: &[&Path], remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<String> {
+fn commands(
+    add: &[&Path],
+    remove: &[&Path],
+    remaining: &BTreeSet<Path>,
+    goes_whole: &dyn Fn(&str) -> bool,
+) -> Vec<String> {
     let mut writer = Writer::default();
     for stage in [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member] {
         for path in add.iter().filter(|path| stage_of(path) == stage) {
@@ -198,7 +261,7 @@ fn commands(add: &[&Path], remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<
         }
         writer.leave();
     }
-    let removals = collapse(remove, remaining);
+    let removals = collapse(remove, remaining, goes_whole);
     for stage in [Stage::Member, Stage::Group, Stage::Policy, Stage::Profile, Stage::Filter, Stage::Global] {
         for path in removals.iter().filter(|path| stage_of(path) == stage) {
             writer.write(context(path), &negation(path), false);
@@ -275,12 +338,21 @@ impl Writer {
 }
 
 /// Replaces the removal of all of a thing's lines by the removal of the thing.
-fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<Path> {
+fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>, goes_whole: &dyn Fn(&str) -> bool) -> Vec<Path> {
     let kept: BTreeSet<(&str, &str)> = remaining
         .iter()
         .filter_map(|path| neighbor(&path[path.len() - 1]).map(|name| (path[0].as_str(), name)))
         .collect();
-    let all_members = members(&remove.iter().map(|path| (*path).clone()).collect::<Vec<_>>());
+    let lines = || remove.iter().map(|path| path[path.len() - 1].as_str());
+    let groups: BTreeSet<&str> =
+        lines().filter_map(|line| line.strip_prefix("neighbor ")?.strip_suffix(" peer-group")).collect();
+    let neighbors: BTreeSet<&str> = lines()
+        .filter(|line| {
+            matches!(line.split(' ').nth(2), Some("remote-as" | "interface"))
+                || line.split(' ').nth(2) == Some("peer-group") && line.split(' ').nth(3).is_some()
+        })
+        .filter_map(neighbor)
+        .collect();
     let mut result: Vec<Path> = Vec::new();
     let mut seen: BTreeSet<Path> = BTreeSet::new();
     let mut push = |path: Path| {
@@ -292,7 +364,7 @@ fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<Path> {
         // A block that goes takes its lines along.
         if let Some(depth) = (1..path.len()).find(|depth| {
             let block = &path[..*depth];
-            (is_named_block(&block[block.len() - 1]) && !remaining.contains(block))
+            (goes_whole(&block[block.len() - 1]) && !remaining.contains(block))
                 || remove.iter().any(|path| path.as_slice() == block && block[0].starts_with("router bgp "))
         }) {
             push(path[..depth].to_vec());
@@ -303,11 +375,11 @@ fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>) -> Vec<Path> {
             && path[0].starts_with("router bgp ")
         {
             let gone = !kept.contains(&(path[0].as_str(), name));
-            if gone && name.starts_with(NAME_PREFIX) {
+            if gone && groups.contains(name) {
                 push(vec![path[0].clone(), format!("neighbor {name} peer-group")]);
                 continue;
             }
-            if gone && all_members.contains(name) {
+            if gone && neighbors.contains(name) {
                 let whole = remove
                     .iter()
                     .map(|path| &path[path.len() - 1])
@@ -329,7 +401,9 @@ fn is_named_block(line: &str) -> bool {
 
 fn is_block(path: &[String]) -> bool {
     let line = path[path.len() - 1].as_str();
-    ["router bgp ", "route-map ", "profile ", "address-family "].iter().any(|opener| line.starts_with(opener))
+    ["router ", "route-map ", "profile ", "address-family ", "interface ", "vrf "]
+        .iter()
+        .any(|opener| line.starts_with(opener))
         || line == "bfd"
 }
 
@@ -409,6 +483,9 @@ fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
     if top.starts_with("ip prefix-list ") || top.starts_with("ipv6 prefix-list ") {
         return word(top, 2);
     }
+    if top.starts_with("bgp community-list ") || top.starts_with("bgp large-community-list ") {
+        return word(top, 3);
+    }
     if top.starts_with("route-map ") {
         return word(top, 1);
     }
@@ -424,6 +501,22 @@ fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
     false
 }
 
+/// A neighbour that runs and is in no group of ours belongs to somebody: taken into ours it would obey our policy.
+fn check_members(running: &[Path], wanted: &BTreeSet<String>, known: Known<'_>) -> Result<(), Refusal> {
+    let already = members(running);
+    let foreign = running.iter().filter(|path| path[0].starts_with("router bgp ")).find(|path| {
+        let line = &path[path.len() - 1];
+        neighbor(line).is_some_and(|name| wanted.contains(name) && !already.contains(name))
+    });
+    let Some(found) = foreign else { return Ok(()) };
+    let adopted = |line: &String| *line == show(found) || *line == found[found.len() - 1];
+    if known.adopt.iter().any(adopted) {
+        return Ok(());
+    }
+    let name = neighbor(&found[found.len() - 1]).unwrap_or_default();
+    Err(Refusal::GlobalConflict { wanted: format!("neighbor {name}"), found: show(found) })
+}
+
 /// Lines of which only one can stand in a context: writing the new one replaces the old one.
 fn slot(path: &[String]) -> Option<String> {
     let line = path[path.len() - 1].as_str();
@@ -431,6 +524,7 @@ fn slot(path: &[String]) -> Option<String> {
     let first = |count: usize| Some(words[..count.min(words.len())].join(" "));
     match words.as_slice() {
         ["ip" | "ipv6", "prefix-list", _, "seq", _, ..] => first(5),
+        ["bgp", "community-list" | "large-community-list", _, _, "seq", _, ..] => first(6),
         ["router", "bgp", _, "vrf" | "view", _] => Some(format!("router bgp {}", words[4])),
         ["router", "bgp", ..] => Some("router bgp".to_owned()),
         ["zebra", "nexthop-group", "resilience", ..] => first(3),
@@ -461,6 +555,7 @@ fn slot(path: &[String]) -> Option<String> {
             "detect-multiplier" | "transmit-interval" | "receive-interval" | "minimum-ttl" | "echo-interval",
             ..,
         ] => first(1),
+        ["match", "community" | "large-community", ..] if path[0].starts_with("route-map ") => first(2),
         ["match", ..] if path[0].starts_with("route-map ") => first(3),
         ["set", ..] if path[0].starts_with("route-map ") => first(2),
         _ => None,

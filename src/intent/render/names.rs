@@ -5,6 +5,7 @@
 //! that are empty now have an element in it). What cannot be known is let pass: the value of a call, of an index, of
 //! a name that another template sets. `is defined`, `default` and `?.` say that absence is meant.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -19,16 +20,54 @@ pub fn check<'a>(
     templates: impl IntoIterator<Item = (&'a str, &'a str)>,
     shape: &Value,
 ) -> Result<(), Mistake> {
+    match inspect(templates, shape).into_iter().flat_map(|template| template.mistakes).next() {
+        Some(mistake) => Err(mistake),
+        None => Ok(()),
+    }
+}
+
+/// What one template says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspected {
+    /// Its name.
+    pub name: String,
+    /// Names that do not exist; one a tag at most.
+    pub mistakes: Vec<Mistake>,
+    /// Paths of the context that it reads; a path stands for all that is beneath it.
+    pub reads: BTreeSet<String>,
+    /// Templates that it includes or extends.
+    pub uses: BTreeSet<String>,
+    /// It defines a component, which any template may use.
+    pub defines: bool,
+}
+
+/// Reads all `templates` (name, text) against `shape`.
+pub fn inspect<'a>(templates: impl IntoIterator<Item = (&'a str, &'a str)>, shape: &Value) -> Vec<Inspected> {
     let templates: Vec<(&str, &str, Vec<Tag<'_>>)> =
         templates.into_iter().map(|(name, text)| (name, text, tags(text))).collect();
+    let mut inspected = Vec::new();
     for (name, text, tags) in &templates {
         // An included template sees what the including one has set.
         let others = templates.iter().filter(|(other, ..)| other != name).flat_map(|(.., tags)| tags);
         let assigned: BTreeSet<&str> = others.flat_map(|tag| assigned(&tag.tokens)).collect();
-        let mut reader = Reader { shape, assigned: &assigned, scopes: vec![Vec::new()], components: 0 };
+        let mut reader = Reader {
+            shape,
+            assigned: &assigned,
+            scopes: vec![Vec::new()],
+            components: 0,
+            reads: RefCell::default(),
+        };
+        let mut found = Inspected { name: (*name).to_owned(), ..Inspected::default() };
         for tag in tags {
-            if let Err((at, problem)) = reader.tag(&tag.tokens) {
-                return Err(Mistake {
+            match tag.tokens.as_slice() {
+                [(Token::Name("include" | "extends"), _), (Token::Text(used), _), ..] => {
+                    found.uses.insert((*used).to_owned());
+                }
+                [(Token::Name("component"), _), ..] => found.defines = true,
+                _ => {}
+            }
+            if let Err((at, problem)) = reader.tag(tag) {
+                found.mistakes.push(Mistake {
                     file: (*name).to_owned(),
                     at: Some(line_and_column(text, at)),
                     field: String::new(),
@@ -36,14 +75,18 @@ pub fn check<'a>(
                 });
             }
         }
+        found.reads = reader.reads.into_inner();
+        inspected.push(found);
     }
-    Ok(())
+    inspected
 }
 
 /// Offset in the template, bytes. Lines are counted only where a mistake is to be shown.
 type Place = usize;
 
 struct Tag<'a> {
+    /// `{% … %}`: its first word is one of the language.
+    statement: bool,
     tokens: Vec<(Token<'a>, Place)>,
 }
 
@@ -73,11 +116,12 @@ fn tags(text: &str) -> Vec<Tag<'_>> {
                 continue;
             }
         };
-        let (tokens, after) = tokens(text, inside, if rest.starts_with("{{") { "}}" } else { "%}" });
+        let statement = rest.starts_with("{%");
+        let (tokens, after) = tokens(text, inside, if statement { "%}" } else { "}}" });
         let raw = tokens.len() == 1 && tokens[0].0 == Token::Name("raw");
         rest = if raw { after.find("endraw").map_or("", |end| &after[end..]) } else { after };
         if !raw {
-            tags.push(Tag { tokens });
+            tags.push(Tag { statement, tokens });
         }
     }
     tags
@@ -176,12 +220,14 @@ struct Reader<'a> {
     scopes: Vec<Vec<Known<'a>>>,
     /// Depth of component definitions, whose names are their own.
     components: usize,
+    reads: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Reader<'a> {
-    fn tag(&mut self, tokens: &[(Token<'a>, Place)]) -> Result<(), (Place, String)> {
+    fn tag(&mut self, tag: &Tag<'a>) -> Result<(), (Place, String)> {
+        let tokens = &tag.tokens;
         let word = match tokens.first() {
-            Some((Token::Name(word), _)) => *word,
+            Some((Token::Name(word), _)) if tag.statement => *word,
             _ => "",
         };
         match word {
@@ -315,7 +361,14 @@ impl<'a> Reader<'a> {
                 | [(Token::Sign("|"), _), (Token::Name("default"), _), ..]
         );
         let Token::Name(name) = tokens[start].0 else { return Ok((end, None)) };
+        let bound = local.contains(&name) || self.scopes.iter().flatten().any(|(known, _)| *known == name);
         let mut value = if local.contains(&name) { None } else { self.value_of(name, lenient)? };
+        if !bound {
+            // An element stands for its list.
+            let named = steps.iter().map_while(|step| step.filter(|step| step.parse::<usize>().is_err()));
+            let path = std::iter::once(name).chain(named).collect::<Vec<_>>().join(".");
+            self.reads.borrow_mut().insert(path);
+        }
         let mut path = name.to_owned();
         for step in steps {
             let (Some(step), Some(known)) = (step, value) else { return Ok((end, None)) };

@@ -62,6 +62,29 @@ fn a_template_of_the_bundle_replaces_the_built_in_one() {
 }
 
 #[test]
+fn a_template_of_the_bundle_extends_the_built_in_one_by_its_blocks() {
+    let own = "{% extends \"builtin/frr.conf.tera\" %}\n\
+               {% block policies %}{{ super() }}route-map SWITCHLET-FROM-SPEAKERS permit 30\n match tag {{ vars.tag }}\nexit\n!\n{% endblock %}\n\
+               {% block speakers %}{{ super() }}\n neighbor SWITCHLET-SPEAKERS description {{ vars.tag }}{% endblock %}\n";
+    let texts = BTreeMap::from([("frr.conf.tera".to_owned(), own.to_owned())]);
+    let settings = settings_with("vars: {tag: 7}");
+    let text = rendered(&settings, &Peers::new(), &Bundle { texts }).unwrap();
+    let plain = rendered(&settings, &Peers::new(), &Bundle::default()).unwrap();
+    let mut own_lines: Vec<&str> =
+        text.lines().filter(|line| !plain.lines().any(|other| other == *line)).collect();
+    own_lines.sort_unstable();
+    assert_eq!(
+        own_lines,
+        [
+            " match tag 7",
+            " neighbor SWITCHLET-SPEAKERS description 7",
+            "route-map SWITCHLET-FROM-SPEAKERS permit 30"
+        ]
+    );
+    assert_eq!(text.lines().count(), plain.lines().count() + 5, "no line is lost, none is empty:\n{text}");
+}
+
+#[test]
 fn a_mistake_in_a_template_has_file_line_and_column() {
     let bad = |text: &str| {
         let texts = BTreeMap::from([("frr.conf.tera".to_owned(), text.to_owned())]);
@@ -80,4 +103,29 @@ fn a_secret_is_a_placeholder() {
     settings.peering.password_file = Some("speakers".to_owned());
     let text = rendered(&settings, &Peers::new(), &Bundle::default()).unwrap();
     assert!(text.contains(" neighbor SWITCHLET-SPEAKERS password <secret:speakers>\n"));
+}
+
+/// The description of the context against the context itself, both ways, and the README against the description.
+#[test]
+fn the_context_is_described_as_it_is() {
+    let settings = settings_with(
+        "resilientHash: {maxPaths: 6, bucketsPerPath: 4}\nuplinks: [{neighbor: 10.0.0.9, peerAsn: external}]\n\
+         communities: {match: [\"1:1\", \"1:1:1\"], add: [\"1:1\", \"1:1:1\"]}\nvars: {a: 1}",
+    );
+    let mut value =
+        shape(&context("leaf1", &settings, &peers(&[("w1", "192.168.1.11")]), &Platform::default()));
+    value["vars"] = json!({});
+    let found: Vec<(String, &str)> = context::explain(&value)
+        .into_iter()
+        .map(|leaf| {
+            (context::general(&leaf.path), if leaf.path == "vars" { "anything" } else { leaf.r#type })
+        })
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let described: BTreeSet<(String, &str)> =
+        context::NAMES.iter().map(|name| (name.path.to_owned(), name.kind)).collect();
+    assert_eq!(found, described.into_iter().collect::<Vec<_>>());
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&context::table()), "README.md must have this table:\n{}", context::table());
 }

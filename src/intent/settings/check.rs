@@ -2,10 +2,13 @@
 //! configuration text.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::intent::settings::{Bfd, PeeringMode, ResilientHash, Span, SwitchSettings, Timers};
-use crate::net::{self, NextHop};
+use crate::intent::settings::{
+    Bfd, PeerAsn, PeeringMode, Pool, ResilientHash, ResilientPrefixes, Span, SwitchSettings, Timers, Uplink,
+};
+use crate::net::{self, NextHop, Prefix};
 
 /// What the grammar cannot say: the first field that contradicts another one or its range.
 pub fn check(settings: &SwitchSettings) -> Option<(String, String)> {
@@ -85,7 +88,77 @@ pub fn check(settings: &SwitchSettings) -> Option<(String, String)> {
     if let Some(place) = null {
         return wrong(&place, "is null (expected a value: templates cannot print a null)".to_owned());
     }
-    check_nodes(settings)
+    check_pools(settings).or_else(|| check_nodes(settings)).or_else(|| check_uplinks(settings))
+}
+
+/// What speaks of a part of the pools is one.
+fn check_pools(settings: &SwitchSettings) -> Option<(String, String)> {
+    let outside = |field: String, prefix: Prefix| {
+        (field, format!("{prefix} is in no pool (expected a part of vips.pools)"))
+    };
+    let touches = |prefix: Prefix| {
+        settings
+            .vips
+            .pools
+            .iter()
+            .flat_map(Pool::cover)
+            .any(|pool| pool.covers(prefix) || prefix.covers(*pool))
+    };
+    let protected = settings.vips.protected.iter().enumerate().find(|(_, prefix)| !touches(**prefix));
+    if let Some((index, prefix)) = protected {
+        return Some(outside(format!("vips.protected[{index}]"), *prefix));
+    }
+    if let Some(ResilientHash { prefixes: ResilientPrefixes::List(list), .. }) = &settings.resilient_hash
+        && let Some((index, prefix)) =
+            list.iter().enumerate().find(|(_, prefix)| !settings.in_pools(**prefix))
+    {
+        return Some(outside(format!("resilientHash.prefixes[{index}]"), *prefix));
+    }
+    None
+}
+
+/// An uplink is an address or an interface, named once, and no node.
+fn check_uplinks(settings: &SwitchSettings) -> Option<(String, String)> {
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let internal = |asn: PeerAsn| asn == PeerAsn::Internal || asn == PeerAsn::Number(settings.asn);
+    for (index, Uplink { neighbor, peer_asn }) in settings.uplinks.iter().enumerate() {
+        if internal(*peer_asn) != internal(settings.uplinks[0].peer_asn) {
+            return Some((
+                format!("uplinks[{index}].peerAsn"),
+                "internal and external uplinks cannot share a peer-group (expected all of one kind)"
+                    .to_owned(),
+            ));
+        }
+        let field = format!("uplinks[{index}].neighbor");
+        let key = match neighbor.parse::<IpAddr>() {
+            Ok(address) if net::is_link_local(address) => {
+                return Some((
+                    field,
+                    format!("{address} is link-local (expected the name of the interface instead)"),
+                ));
+            }
+            Ok(address) if settings.in_subnets(address) => {
+                return Some((
+                    field,
+                    format!("{address} is inside peering.nodes.subnets (expected a router, not a node)"),
+                ));
+            }
+            Ok(address) => address.to_string(),
+            Err(_) if is_interface(neighbor) => neighbor.clone(),
+            Err(_) => {
+                return Some((field, format!("`{neighbor}` is neither an address nor an interface name")));
+            }
+        };
+        if let Some(node) =
+            settings.peering.nodes.listed.iter().find(|node| node.interface.as_ref() == Some(&key))
+        {
+            return Some((field, format!("{key} is already the interface of node {}", node.node)));
+        }
+        if let Some(first) = taken.insert(key, index) {
+            return Some((field, format!("{neighbor} is already uplinks[{first}]")));
+        }
+    }
+    None
 }
 
 fn check_nodes(settings: &SwitchSettings) -> Option<(String, String)> {
@@ -113,7 +186,7 @@ fn check_nodes(settings: &SwitchSettings) -> Option<(String, String)> {
             return Some((field, format!("node {} has neither address nor interface", listed.node)));
         };
         if let Some(interface) = &listed.interface
-            && (interface.is_empty() || interface.len() > 15 || !interface.chars().all(is_name_char))
+            && !is_interface(interface)
         {
             return Some((format!("{field}.interface"), format!("`{interface}` is not an interface name")));
         }
@@ -163,6 +236,11 @@ fn whole_seconds(span: Span, least: u64, most: u64) -> bool {
 fn check_name(name: &str) -> Option<String> {
     (name.is_empty() || name.len() > 253 || !name.chars().all(is_name_char))
         .then(|| format!("{name:?} is not a name (expected letters, digits, `-`, `_` and `.`)"))
+}
+
+/// Linux takes 15 characters (`IFNAMSIZ`).
+fn is_interface(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 15 && name.chars().all(is_name_char)
 }
 
 fn is_name_char(character: char) -> bool {

@@ -92,6 +92,56 @@ fn a_mistake_names_place_field_and_expectation() {
 }
 
 #[test]
+fn uplinks_and_communities_are_checked_where_they_stand() {
+    let wrong = |lines: &str, expected: &str| {
+        assert_eq!(mistake(&format!("{GOOD}{lines}\n")), format!("switch.yaml:24:{expected}"));
+    };
+    wrong(
+        "communities: {match: [no-exprt]}",
+        "23: communities.match[0]: `no-exprt` is not a community (did you mean `no-export`?)",
+    );
+    wrong(
+        "communities: {add: [\"65001:1\", \"65536:1\"]}",
+        "32: communities.add[1]: `65536` in community `65536:1` is not a number from 0 to 65535",
+    );
+    wrong(
+        "communities: {add: [\"1:2:4294967296\"]}",
+        "21: communities.add[0]: `4294967296` in community `1:2:4294967296` is not a number from 0 to 4294967295",
+    );
+    wrong(
+        "communities: {match: [\"0:0\"]}",
+        "23: communities.match[0]: community `0:0` is `internet`, which matches everything (expected another one)",
+    );
+    wrong("uplinks: [{neighbor: 10.0.12.1}]", "12: uplinks[0]: missing field `peerAsn`");
+    wrong(
+        "uplinks: [{neighbor: 10.0.12.1, peerAsn: 65100}, {neighbor: 10.0.12.1, peerAsn: 65100}]",
+        "61: uplinks[1].neighbor: 10.0.12.1 is already uplinks[0]",
+    );
+    wrong(
+        "uplinks: [{neighbor: 192.168.1.7, peerAsn: 65100}]",
+        "22: uplinks[0].neighbor: 192.168.1.7 is inside peering.nodes.subnets (expected a router, not a node)",
+    );
+    wrong(
+        "uplinks: [{neighbor: swp7, peerAsn: 65100}]",
+        "22: uplinks[0].neighbor: swp7 is already the interface of node worker-2",
+    );
+    wrong(
+        "uplinks: [{neighbor: \"swp 1\", peerAsn: 65100}]",
+        "22: uplinks[0].neighbor: `swp 1` is neither an address nor an interface name",
+    );
+    wrong(
+        "uplinks: [{neighbor: swp8, peerAsn: 65100}, {neighbor: swp9, peerAsn: 65001}]",
+        "71: uplinks[1].peerAsn: internal and external uplinks cannot share a peer-group (expected all of one kind)",
+    );
+    let community = |text: &str| text.parse::<Community>().map(|community| community.to_string());
+    assert_eq!(community("65535:65281").as_deref(), Ok("no-export"), "as FRR gives it back");
+    assert_eq!(community("4294967295:0:1").as_deref(), Ok("4294967295:0:1"));
+    for bad in ["", ":", "1", "1:2:3:4", "+1:2", "1: 2", "internet", "-1:5"] {
+        assert!(community(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn duplicate_keys_are_refused_with_their_place() {
     let text = with("ecmp: {maxPaths: 64}", "asn: 65002");
     let mistake = parse(&text).unwrap_err();

@@ -33,7 +33,7 @@ exit
 end
 ";
 
-const OURS: &str = "\
+pub(super) const OURS: &str = "\
 zebra nexthop proto only
 !
 ip prefix-list SWITCHLET-VIPS-V4 seq 10 permit 203.0.113.0/24 ge 32
@@ -379,4 +379,110 @@ fn resilience_of_all_groups_is_a_global_of_ours() {
     let known = Known { confirmed: Some(before), adopt: &[], journal: &first.globals };
     let updated = plan(before, line, known).unwrap().unwrap();
     assert_eq!(updated.commands, [line, "no zebra nexthop proto only"]);
+}
+
+#[test]
+fn a_neighbour_of_somebody_else_is_not_taken_over() {
+    let wanted = OURS.replace("neighbor 192.168.1.11 peer", "neighbor 10.0.12.1 peer");
+    let refusal = plan(FOREIGN, &wanted, Known::default()).unwrap_err();
+    assert_eq!(refusal.reason(), "GlobalConflict", "{refusal}");
+    assert!(
+        refusal.to_string().contains("router bgp 65001 / neighbor 10.0.12.1 remote-as 65100"),
+        "{refusal}"
+    );
+    let adopt = ["neighbor 10.0.12.1 remote-as 65100".to_owned()];
+    assert!(plan(FOREIGN, &wanted, Known { adopt: &adopt, ..Known::default() }).is_ok());
+}
+
+/// The dialect's own word, as the validator's answer goes through it.
+fn checked(text: &str, complaints: Vec<crate::change::diff::Complaint>) -> Checked {
+    Checked { complaints, texts: BTreeMap::from([(OWNER.to_owned(), text.to_owned())]) }
+}
+
+fn rendered(text: &str) -> Candidate {
+    Candidate::rendered(BTreeMap::from([(OWNER.to_owned(), text.to_owned())]))
+}
+
+fn literal(text: &str) -> Candidate {
+    Candidate { literal: BTreeMap::from([(OWNER.to_owned(), text.to_owned())]), ..rendered(text) }
+}
+
+#[test]
+fn the_canonical_form_is_ours_alone_and_loses_hidden_defaults() {
+    use crate::change::Dialect as _;
+    let candidate = rendered(OURS);
+    let loaded = splice("frr version 8.4.4\nhostname leaf1\n", OURS, &[]);
+    assert_eq!(Frr.canonical(&candidate, &checked(&loaded, vec![])).unwrap(), candidate, "nothing to change");
+    // FRR hides what is its default, and spells an address in its own way.
+    let loaded = loaded.replace(" neighbor SWITCHLET-SPEAKERS timers 3 9\n", "");
+    let canonical = Frr.canonical(&candidate, &checked(&loaded, vec![])).unwrap();
+    assert_eq!(plan(&loaded, &canonical.texts[OWNER], Known::default()).unwrap(), None);
+    assert!(!canonical.texts[OWNER].contains("hostname"), "{}", canonical.texts[OWNER]);
+    let complaint = crate::change::diff::Complaint { line: 7, text: "x".into(), said: "no".into() };
+    let refusal =
+        Frr.canonical(&candidate, &checked(&loaded, vec![complaint.clone(), complaint])).unwrap_err();
+    assert_eq!(refusal.to_string(), "the rendered frr.conf:7: `x` does not take effect: no; and 1 more");
+    let foreign = rendered(&format!("{OURS}ip route 0.0.0.0/0 10.0.0.1\n"));
+    let refusal = Frr.canonical(&foreign, &checked(&loaded, vec![])).unwrap_err();
+    assert!(
+        matches!(refusal, Refusal::ForeignLine { .. }),
+        "foreign lines are not dropped in silence: {refusal}"
+    );
+}
+
+#[test]
+fn a_literal_text_owns_every_line_but_the_machines_own() {
+    use crate::change::Dialect as _;
+    let running = |text: &str| Running { texts: BTreeMap::from([(OWNER.to_owned(), text.to_owned())]) };
+    let known = change::Known { confirmed: None, adopt: &[], journal: &change::diff::Journal::new() };
+    let wanted = FOREIGN.replace(" neighbor 10.0.12.1 description spine\n", "").replace("le 24", "le 25");
+    let there = splice(FOREIGN, OURS, &[]);
+    let planned = Frr.plan(&running(&there), &literal(&wanted), &known).unwrap();
+    let commands = &planned.owners[OWNER].commands;
+    for command in [
+        " no neighbor 10.0.12.1 description spine",
+        " no neighbor SWITCHLET-SPEAKERS peer-group",
+        " no neighbor 192.168.1.11",
+        "ip prefix-list UPLINK seq 5 permit 10.0.0.0/8 le 25",
+        "no route-map SWITCHLET-FROM-SPEAKERS permit 10",
+        "no zebra nexthop proto only",
+    ] {
+        assert!(commands.iter().any(|found| found == command), "{command}: {commands:#?}");
+    }
+    assert!(!commands.iter().any(|line| line.contains("hostname") || line.contains("frr ")), "{commands:#?}");
+    assert!(!commands.iter().any(|line| line.contains("no router bgp")), "the instance stays: {commands:#?}");
+    let nothing = Frr.plan(&running(&wanted), &literal(&wanted), &known).unwrap();
+    assert!(nothing.is_empty(), "{nothing:?}");
+    let other_as = wanted.replace("router bgp 65001", "router bgp 65009");
+    let refusal = Frr.plan(&running(&there), &literal(&other_as), &known).unwrap_err();
+    assert_eq!(refusal.reason(), "GlobalConflict");
+    let back = Frr.undo(&running(&wanted), &running(&there), &literal(&wanted));
+    assert!(
+        back.owners[OWNER].commands.iter().any(|line| line == " neighbor 10.0.12.1 description spine"),
+        "foreign lines come back too: {back:?}"
+    );
+}
+
+#[test]
+fn a_neighbour_that_changes_its_group_is_made_anew() {
+    use crate::change::Dialect as _;
+    let running = |text: &str| Running { texts: BTreeMap::from([(OWNER.to_owned(), text.to_owned())]) };
+    let text = "router bgp 1\n neighbor A peer-group\n neighbor B peer-group\n neighbor x peer-group A\n neighbor x description d\nexit\n";
+    let wanted = text.replace("neighbor x peer-group A", "neighbor x peer-group B");
+    let known = change::Known { confirmed: None, adopt: &[], journal: &change::diff::Journal::new() };
+    let planned = Frr.plan(&running(text), &literal(&wanted), &known).unwrap().owners.remove(OWNER).unwrap();
+    assert_eq!(planned.add, ["router bgp 1 / neighbor x peer-group B"]);
+    assert_eq!(planned.remove, ["router bgp 1 / neighbor x peer-group A"]);
+    assert_eq!(
+        planned.commands,
+        [
+            "router bgp 1",
+            " no neighbor x",
+            "exit",
+            "router bgp 1",
+            " neighbor x peer-group B",
+            " neighbor x description d",
+            "exit"
+        ]
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Path, is_block};
+use super::{Path, Writer, context, is_block};
 
 /// Lines that end a block or the text and say nothing themselves.
 const CLOSERS: [&str; 4] = ["exit", "exit-address-family", "exit-vrf", "end"];
@@ -10,10 +10,28 @@ const CLOSERS: [&str; 4] = ["exit", "exit-address-family", "exit-vrf", "end"];
 /// All lines in order, each with the blocks around it (by indentation); comments, closers and FRR's own headers are
 /// left out. A block's first line is listed once, however often the text opens it.
 pub fn flatten(text: &str) -> Vec<Path> {
-    let mut open: Vec<(usize, String)> = Vec::new();
-    let mut paths = Vec::new();
     let mut blocks: BTreeSet<Path> = BTreeSet::new();
-    for raw in text.lines() {
+    numbered(text)
+        .into_iter()
+        .map(|line| line.path)
+        .filter(|path| !is_block(path) || blocks.insert(path.clone()))
+        .collect()
+}
+
+/// A line of a text, with its blocks and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// From 1.
+    pub number: usize,
+    /// The blocks around it, outermost first, then the line itself.
+    pub path: Path,
+}
+
+/// As [`flatten`], with places, and every line as often as it stands there.
+pub fn numbered(text: &str) -> Vec<Numbered> {
+    let mut open: Vec<(usize, String)> = Vec::new();
+    let mut lines = Vec::new();
+    for (index, raw) in text.lines().enumerate() {
         let line = raw.split_whitespace().collect::<Vec<_>>().join(" ");
         if line.is_empty()
             || line.starts_with('!')
@@ -29,9 +47,21 @@ pub fn flatten(text: &str) -> Vec<Path> {
         let mut path: Path = open.iter().map(|(_, block)| block.clone()).collect();
         path.push(line.clone());
         open.push((indent, line));
-        if !is_block(&path) || blocks.insert(path.clone()) {
-            paths.push(path);
+        lines.push(Numbered { number: index + 1, path });
+    }
+    lines
+}
+
+/// The text of `paths`, in their order.
+pub fn write(paths: &[Path]) -> String {
+    let mut writer = Writer::default();
+    for path in paths {
+        let depth = path.len() - 1;
+        let is_open = writer.open.len() > depth && writer.open[..=depth] == path[..];
+        if !is_open {
+            writer.write(context(path), &path[depth], is_block(path));
         }
     }
-    paths
+    writer.leave();
+    writer.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
