@@ -206,6 +206,7 @@ impl Deriver {
     }
 
     /// Takes any password for readable: for a look at a bundle where its secrets are not.
+    #[must_use]
     pub fn without_secrets(mut self) -> Self {
         self.secrets = Secrets::Assumed;
         self

@@ -162,7 +162,7 @@ pub enum Refusal {
         found: String,
     },
     /// The NOS's own parser does not take it.
-    #[error("{file}:{}: `{}` does not take effect: {}{}", .first.line, .first.text, .first.said, more(.others))]
+    #[error("{file}:{}: `{}` does not take effect: {}{}", .first.line, .first.text, .first.said, more(*.others))]
     Invalid {
         /// The text's name.
         file: String,
@@ -186,6 +186,6 @@ impl Refusal {
     }
 }
 
-fn more(others: &usize) -> String {
-    if *others == 0 { String::new() } else { format!("; and {others} more") }
+fn more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!("; and {others} more") }
 }

@@ -43,8 +43,8 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
     }
     let gathered = Gathered { bundle: Ok(bundle.clone()), facts, switch: None, node: None };
     let desired = deriver.derive(&gathered, jiff::Timestamp::now()).await;
-    let mut driver = FrrDriver::new(Places { root: frr_root, instance: frr_instance });
-    driver.set_secrets(desired.secrets.clone());
+    let mut frr = FrrDriver::new(Places { root: frr_root, instance: frr_instance });
+    frr.set_secrets(desired.secrets.clone());
     // Settings are known also where a template has a mistake.
     let job = match deriver.job(&desired, &bundle) {
         Some(job) => Some(job),
@@ -67,11 +67,11 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
     }
     let mut blind = false;
     if let Some(candidate) = desired.target.as_ref().map(|target| &target.candidate) {
-        let (more, answered) = of_candidate(&driver, candidate).await;
+        let (more, answered) = of_candidate(&frr, candidate).await;
         findings.extend(more);
         blind = !answered;
     }
-    if driver.is_running() {
+    if frr.is_running() {
         findings.extend(hash_policy().map(|lint| lint::remark("kernel", lint)));
     }
     findings.sort();
@@ -93,14 +93,14 @@ fn desired_settings(bundle: &Bundle) -> crate::agent::desired::Desired {
 }
 
 /// What is to be said about the text itself; false if FRR was asked and did not answer.
-async fn of_candidate(driver: &FrrDriver, candidate: &Candidate) -> (Vec<Finding>, bool) {
+async fn of_candidate(frr: &FrrDriver, candidate: &Candidate) -> (Vec<Finding>, bool) {
     let (file, text) = match (candidate.literal.get(OWNER), candidate.texts.get(OWNER)) {
         (Some(text), _) => ("frr.conf", text),
         (None, Some(text)) => ("rendered", text),
         (None, None) => return (Vec::new(), true),
     };
     let mut findings = lint::of_text(file, text);
-    match driver.validator().check(candidate).await {
+    match frr.validator().check(candidate).await {
         Ok(checked) => {
             findings.extend(checked.complaints.iter().map(|complaint| Finding {
                 file: file.to_owned(),

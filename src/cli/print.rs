@@ -63,7 +63,11 @@ pub fn findings(findings: &[Finding], output: Output) -> anyhow::Result<String> 
     }
     let mut text = String::new();
     for Finding { file, line, column, severity, rule, message } in findings {
-        let place: String = [line, column].into_iter().flatten().map(|number| format!(":{number}")).collect();
+        let place: String = [line, column]
+            .into_iter()
+            .flatten()
+            .flat_map(|number| [":".to_owned(), number.to_string()])
+            .collect();
         let severity = match severity {
             Severity::Error => "error",
             Severity::Warning => "warning",

@@ -144,11 +144,9 @@ fn kind(value: &Value) -> &'static str {
 
 /// The table of all names, in Markdown.
 pub fn table() -> String {
-    let mut text = "| name | type | |\n|---|---|---|\n".to_owned();
-    for Named { path, kind, meaning } in NAMES {
-        text += &format!("| `{path}` | {kind} | {meaning} |\n");
-    }
-    text
+    let row = |Named { path, kind, meaning }: &Named| format!("| `{path}` | {kind} | {meaning} |\n");
+    let rows: Vec<String> = NAMES.iter().map(row).collect();
+    format!("| name | type | |\n|---|---|---|\n{}", rows.concat())
 }
 
 /// `a[3].b` as it stands in [`NAMES`]: `a[].b`.

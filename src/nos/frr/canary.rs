@@ -269,14 +269,14 @@ impl World {
                     std::os::unix::fs::chown(folder, Some(owner.0.as_raw()), Some(owner.1.as_raw()))?;
                 }
             }
-            world.write("/etc/frr/vtysh.conf", "")
+            Self::write("/etc/frr/vtysh.conf", "")
         };
         prepare().map_err(|error| format!("preparing {run}: {error}"))?;
         Ok(world)
     }
 
     /// A file for vtysh, which runs as root: for nobody else to read.
-    fn write(&self, path: impl AsRef<Path>, text: &str) -> io::Result<()> {
+    fn write(path: impl AsRef<Path>, text: &str) -> io::Result<()> {
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())
@@ -328,7 +328,7 @@ impl World {
 
     async fn load(&self, text: &str, daemons: &[String]) -> io::Result<Answer> {
         let path = self.run.join("candidate.conf");
-        self.write(&path, text)?;
+        Self::write(&path, text)?;
         let output = Command::new("/usr/bin/vtysh")
             .arg("-f")
             .arg(&path)

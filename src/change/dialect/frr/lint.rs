@@ -148,8 +148,7 @@ fn addresses(lines: &[Numbered]) -> Vec<Lint> {
     let mut taken: BTreeMap<&str, &Numbered> = BTreeMap::new();
     let mut found = Vec::new();
     for line in lines.iter().filter(|line| line.path[0].starts_with("interface ")) {
-        let (["ip", "address", address, ..] | ["ipv6", "address", address, ..]) = words(last(line))[..]
-        else {
+        let ["ip" | "ipv6", "address", address, ..] = words(last(line))[..] else {
             continue;
         };
         let address = address.split('/').next().unwrap_or(address);
@@ -228,7 +227,7 @@ fn imports(instance: &str, lines: &[Numbered], policies: &Policies) -> Vec<Lint>
                 peer.external = Some(*asn == "external" || (*asn != "internal" && *asn != own));
             }
             ("interface", ["peer-group", group, ..]) | ("peer-group", [group, ..]) => {
-                peer.group = Some(group)
+                peer.group = Some(group);
             }
             ("peer-group", []) => peer.is_group = true,
             ("route-map" | "prefix-list" | "filter-list" | "distribute-list", [filter, "in", ..]) => {
