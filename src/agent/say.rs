@@ -337,7 +337,7 @@ fn skipped(issues: &[Issue]) -> String {
     let message: String = message.chars().take(LONGEST_LINE).collect();
     let more = mistakes.count();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    format!("; skipped: {object}: {reason}: {message}{more}")
+    format!("; skipped: {object}: {message} ({reason}){more}")
 }
 
 /// What this switch can do, as far as it was found out.
