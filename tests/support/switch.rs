@@ -85,6 +85,8 @@ impl Switch {
         let place = ["--frr-root", &self.lab.env["FRR_ROOT"], "--frr-instance", &self.lab.env["FRR_LEAF1"]];
         let mut args = vec![command, "--node", "leaf1"];
         args.extend(place);
+        let state = self.lab.scratch("agent-leaf1");
+        args.extend(["--state-dir", state.to_str().unwrap()]);
         args.extend(inputs.iter().map(String::as_str));
         args.extend(more);
         let output = self.lab.switchlet("leaf1", &args);
