@@ -310,12 +310,16 @@ fn a_daemon_that_does_not_answer_stops_every_write(release: Release) {
     for (action, undo) in [("freeze", "thaw"), ("kill", "start")] {
         let startup = fs::read(&path).unwrap();
         let connections = if action == "freeze" { "8" } else { "16" };
+        let said = |text: &str| agent.log().matches(text).count();
+        let (silent, saved) = (said("bgpd does not answer on"), said("read back and saved"));
         switch.lab.lab(&["frr", action, "leaf1", "bgpd"]);
         switch.bundle.publish(&[(
             "switch.yaml",
             &SETTINGS.replace("65001", &format!("65001\necmp: {{maxPaths: {connections}}}")),
         )]);
-        Switch::log_has(&agent, "bgpd does not answer");
+        wait_for("bgpd is named", SOON, || {
+            if said("bgpd does not answer on") > silent { Ok(()) } else { Err(agent.log()) }
+        });
         assert_eq!(fs::read(&path).unwrap(), startup, "{action}");
         let (code, _, error) = switch.once("plan", &[]);
         assert_eq!(code, Some(2), "could not look: {error}");
@@ -323,6 +327,10 @@ fn a_daemon_that_does_not_answer_stops_every_write(release: Release) {
         let (code, text, _) = switch.once("verify", &["-o", "json"]);
         assert!(code == Some(1) && text.contains("\"NotInFib\""), "{text}");
         switch.lab.lab(&["frr", undo, "leaf1", "bgpd"]);
+        // The next try may be half a minute away by now.
+        wait_for("it is applied after all", Duration::from_secs(60), || {
+            if said("read back and saved") > saved { Ok(()) } else { Err(agent.log()) }
+        });
         switch.runs(&format!("maximum-paths {connections}"), true);
     }
 }
