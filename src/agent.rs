@@ -226,7 +226,9 @@ where
     let mut stop = std::pin::pin!(stop);
     let mut woken = Woken::Inputs;
     loop {
+        let began = Instant::now();
         agent.pass(&woken).await;
+        agent.parts.counters.done(began.elapsed());
         woken = tokio::select! {
             () = &mut stop => return,
             woken = agent.wait() => woken,

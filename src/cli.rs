@@ -345,7 +345,7 @@ async fn two_looks(
             judge(Some(Err(&why)))
         }
     };
-    without_patience(&mut verdict.vips);
+    without_patience(verdict.vips.own());
     Ok(verdict)
 }
 

@@ -26,12 +26,14 @@ use crate::intent::switch::SwitchObject;
 pub mod client;
 pub mod events;
 mod kinds;
+mod pool;
 pub mod report;
 mod reread;
 
 pub use reread::Rereader;
 
 use kinds::{NodeObject, ServiceObject, SliceObject, SwitchName, SwitchResource};
+use pool::Pool;
 
 /// The API server ends a watch after this long, and a connection that says nothing for 5 s more is dead: noticed within
 /// a minute.
@@ -92,11 +94,19 @@ type Store<T> = Option<BTreeMap<ObjectName, T>>;
 struct Stores {
     services: Store<Result<Arc<ServiceFacts>, Issue>>,
     slices: Store<Arc<SliceFacts>>,
-    nodes: Store<(Arc<NodeFacts>, Vec<Issue>)>,
-    own: Option<OwnNode>,
+    nodes: Store<OneNode>,
     switches: Store<()>,
     switch: Store<SwitchObject>,
     texts: BTreeMap<String, Store<OneMap>>,
+}
+
+/// One Node.
+#[derive(PartialEq)]
+struct OneNode {
+    facts: Arc<NodeFacts>,
+    issues: Vec<Issue>,
+    /// Our own is kept in more detail.
+    own: Option<OwnNode>,
 }
 
 /// One ConfigMap.
@@ -143,6 +153,8 @@ impl ClusterWatch {
         this.spawn(switches, own.clone(), |stores| &mut stores.switch, switch);
         if wanted.facts {
             this.spawn(Api::all(client.clone()), watcher::Config::default(), |s| &mut s.services, service);
+            let mut pool = Pool::default();
+            let slice = move |object: &SliceObject| slice(object, &mut pool);
             this.spawn(Api::all(client.clone()), watcher::Config::default(), |s| &mut s.slices, slice);
             let names: Api<SwitchName> = Api::namespaced(client.clone(), namespace);
             this.spawn(names, watcher::Config::default(), |s| &mut s.switches, |_| Some(()));
@@ -170,12 +182,9 @@ impl ClusterWatch {
         drop(stores);
         self.follow(&names);
         let stores = locked(&self.stores);
-        let (facts, own) = if self.wanted.facts {
-            (Some(facts(&stores)?), stores.own.clone())
-        } else {
-            stores.nodes.as_ref()?;
-            (None, stores.own.clone())
-        };
+        let own = ObjectName { namespace: String::new(), name: self.me.clone() };
+        let own = stores.nodes.as_ref()?.get(&own).and_then(|node| node.own.clone());
+        let facts = if self.wanted.facts { Some(facts(&stores)?) } else { None };
         let mut issues = Vec::new();
         let texts = match &switch {
             Some(switch) if self.wanted.texts => Some(texts(&stores, switch, &mut issues)?),
@@ -223,11 +232,12 @@ impl ClusterWatch {
             let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
             let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
             let (key, stores, tick) = (name.clone(), Arc::clone(&self.stores), self.tick.clone());
-            let task = tokio::spawn(fold(api, config, "ConfigMap", move |change| {
+            let convert = |map: &ConfigMap| Some(config_map(map));
+            let task = tokio::spawn(fold(api, config, "ConfigMap", convert, move |change| {
                 let mut stores = locked(&stores);
                 // Aborting takes effect at the next await: a list of before must not come back.
                 let Some(store) = stores.texts.get_mut(&key) else { return };
-                if apply(store, change, |map: &ConfigMap| Some(config_map(map))) {
+                if apply(store, change) {
                     bump(&tick);
                 }
             }));
@@ -240,42 +250,23 @@ impl ClusterWatch {
         api: Api<K>,
         config: watcher::Config,
         of: fn(&mut Stores) -> &mut Store<T>,
-        convert: fn(&K) -> Option<T>,
+        convert: impl FnMut(&K) -> Option<T> + Send + 'static,
     ) where
         K: Watchable,
         T: PartialEq + Send + 'static,
     {
         let (stores, tick) = (Arc::clone(&self.stores), self.tick.clone());
         let kind = K::kind(&K::DynamicType::default()).into_owned();
-        self.tasks.push(tokio::spawn(fold(api, config, kind, move |change| {
-            if apply(of(&mut locked(&stores)), change, convert) {
+        self.tasks.push(tokio::spawn(fold(api, config, kind, convert, move |change| {
+            if apply(of(&mut locked(&stores)), change) {
                 bump(&tick);
             }
         })));
     }
 
-    /// Nodes, of which our own is kept in more detail.
     fn nodes(&mut self, api: Api<NodeObject>, config: watcher::Config) {
-        let (stores, tick, me) = (Arc::clone(&self.stores), self.tick.clone(), self.me.clone());
-        self.tasks.push(tokio::spawn(fold(api, config, "Node", move |change| {
-            let mut stores = locked(&stores);
-            let own = match &change {
-                Change::Applied(node) if is(node, &me) => Some(Some(own_node(node))),
-                Change::Deleted(node) if is(node, &me) => Some(None),
-                Change::Listed(all) => Some(all.iter().find(|node| is(node, &me)).map(own_node)),
-                _ => None,
-            };
-            let mut changed = apply(&mut stores.nodes, change, |node: &NodeObject| Some(node_facts(node)));
-            if let Some(own) = own
-                && own != stores.own
-            {
-                stores.own = own;
-                changed = true;
-            }
-            if changed {
-                bump(&tick);
-            }
-        })));
+        let me = self.me.clone();
+        self.spawn(api, config, |stores| &mut stores.nodes, move |node| Some(one_node(node, &me)));
     }
 }
 
@@ -289,11 +280,12 @@ impl<K: Resource<DynamicType: Default> + Clone + DeserializeOwned + std::fmt::De
 }
 
 /// What one event means for a store.
-enum Change<K> {
-    Applied(K),
-    Deleted(K),
+enum Change<T> {
+    /// `None`: it is there, and nothing of it is for us.
+    Applied(ObjectName, Option<T>),
+    Deleted(ObjectName),
     /// A complete list.
-    Listed(Vec<K>),
+    Listed(BTreeMap<ObjectName, T>),
 }
 
 fn name_of<K: Resource>(object: &K) -> ObjectName {
@@ -304,54 +296,38 @@ fn name_of<K: Resource>(object: &K) -> ObjectName {
     }
 }
 
-fn is(node: &NodeObject, me: &str) -> bool {
-    node.metadata.name.as_deref() == Some(me)
-}
-
 /// Applies a change; false if it changed nothing.
-fn apply<K: Resource, T: PartialEq>(
-    store: &mut Store<T>,
-    change: Change<K>,
-    convert: impl Fn(&K) -> Option<T>,
-) -> bool {
+fn apply<T: PartialEq>(store: &mut Store<T>, change: Change<T>) -> bool {
     match change {
-        Change::Listed(all) => {
-            let new: BTreeMap<ObjectName, T> =
-                all.iter().filter_map(|object| Some((name_of(object), convert(object)?))).collect();
-            let same = store.as_ref().is_some_and(|old| {
-                old.len() == new.len()
-                    && new.iter().all(|(name, entry)| old.get(name).is_some_and(|o| o == entry))
-            });
+        Change::Listed(new) => {
+            let same = store.as_ref() == Some(&new);
             *store = Some(new);
             !same
         }
-        Change::Applied(object) => {
+        Change::Applied(name, Some(entry)) => {
             let store = store.get_or_insert_default();
-            match convert(&object) {
-                Some(entry) => {
-                    let old = store.get(&name_of(&object));
-                    let same = old.is_some_and(|old| *old == entry);
-                    if !same {
-                        store.insert(name_of(&object), entry);
-                    }
-                    !same
-                }
-                None => store.remove(&name_of(&object)).is_some(),
+            let same = store.get(&name) == Some(&entry);
+            if !same {
+                store.insert(name, entry);
             }
+            !same
         }
-        Change::Deleted(object) => store.get_or_insert_default().remove(&name_of(&object)).is_some(),
+        Change::Applied(name, None) | Change::Deleted(name) => {
+            store.get_or_insert_default().remove(&name).is_some()
+        }
     }
 }
 
-/// Follows a watch for ever.
-async fn fold<K: Watchable>(
+/// Follows a watch for ever. Objects are converted as they come: a list of ten thousand is never there in full.
+async fn fold<K: Watchable, T>(
     api: Api<K>,
     config: watcher::Config,
     kind: impl Into<String>,
-    mut on: impl FnMut(Change<K>),
+    mut convert: impl FnMut(&K) -> Option<T>,
+    mut on: impl FnMut(Change<T>),
 ) {
     let kind = kind.into();
-    let mut listing = Vec::new();
+    let mut listing = BTreeMap::new();
     let mut failing = false;
     let mut events = std::pin::pin!(watcher(api, config.timeout(WATCH_SECONDS)).default_backoff());
     while let Some(event) = events.next().await {
@@ -361,10 +337,12 @@ async fn fold<K: Watchable>(
         }
         match event {
             Ok(Event::Init) => listing.clear(),
-            Ok(Event::InitApply(object)) => listing.push(object),
+            Ok(Event::InitApply(object)) => {
+                listing.extend(convert(&object).map(|entry| (name_of(&object), entry)));
+            }
             Ok(Event::InitDone) => on(Change::Listed(std::mem::take(&mut listing))),
-            Ok(Event::Apply(object)) => on(Change::Applied(object)),
-            Ok(Event::Delete(object)) => on(Change::Deleted(object)),
+            Ok(Event::Apply(object)) => on(Change::Applied(name_of(&object), convert(&object))),
+            Ok(Event::Delete(object)) => on(Change::Deleted(name_of(&object))),
             Err(error) => {
                 if !failing {
                     tracing::warn!(kind, error = %chain(&error), "the watch fails; retrying with back-off");
@@ -426,13 +404,16 @@ fn service(object: &ServiceObject) -> Option<Result<Arc<ServiceFacts>, Issue>> {
         .transpose()
 }
 
-fn slice(object: &SliceObject) -> Option<Arc<SliceFacts>> {
-    objects::slice(&meta(&object.metadata), &object.endpoints).map(Arc::new)
+fn slice(object: &SliceObject, pool: &mut Pool) -> Option<Arc<SliceFacts>> {
+    let mut facts = objects::slice(&meta(&object.metadata), &object.endpoints)?;
+    facts.nodes = pool.one(&facts.nodes);
+    Some(Arc::new(facts))
 }
 
-fn node_facts(object: &NodeObject) -> (Arc<NodeFacts>, Vec<Issue>) {
+fn one_node(object: &NodeObject, me: &str) -> OneNode {
     let (facts, issues) = objects::node(&meta(&object.metadata), &object.status.facts());
-    (Arc::new(facts), issues)
+    let own = (facts.name == me).then(|| own_node(object));
+    OneNode { facts: Arc::new(facts), issues, own }
 }
 
 fn own_node(object: &NodeObject) -> OwnNode {
@@ -468,7 +449,7 @@ fn facts(stores: &Stores) -> Option<ClusterFacts> {
             Err(issue) => facts.issues.push(issue.clone()),
         }
     }
-    for (node, issues) in stores.nodes.as_ref()?.values() {
+    for OneNode { facts: node, issues, own: _ } in stores.nodes.as_ref()?.values() {
         facts.nodes.push(Arc::clone(node));
         facts.issues.extend(issues.iter().cloned());
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::ladder::Rung;
 use crate::intent::snapshot::{Issue, ObjectName};
-use crate::net::{NextHop, Prefix};
+use crate::net::{NextHop, Prefix, Shared};
 
 pub mod clock;
 pub mod compare;
@@ -32,7 +32,7 @@ pub struct Verdict {
     /// Of this look.
     pub verdict: Word,
     /// Judged VIPs, and other prefixes inside a pool for which there is a route.
-    pub vips: Vec<VipVerdict>,
+    pub vips: Shared<Vec<VipVerdict>>,
     /// Inputs that were skipped.
     pub issues: Vec<Issue>,
 }
@@ -70,7 +70,7 @@ pub struct VipVerdict {
     /// Its prefix.
     pub prefix: Prefix,
     /// VRF or ip-vrf.
-    pub network_instance: String,
+    pub network_instance: Shared<String>,
     /// Services that own it.
     pub services: Vec<ObjectName>,
     /// Worst state of its differences.
@@ -78,9 +78,9 @@ pub struct VipVerdict {
     /// The worst difference's first failing rung, or why it is absent by intent.
     pub rung: Option<Rung>,
     /// Expected next-hops; empty if the prefix must be absent.
-    pub expected: Vec<NextHop>,
+    pub expected: Shared<Vec<NextHop>>,
     /// Next-hops that forward.
-    pub observed: Vec<NextHop>,
+    pub observed: Shared<Vec<NextHop>>,
     /// Expected and not observed.
     pub missing: Vec<NextHop>,
     /// Observed and not expected: next-hops, or the kind of a route that does not forward.
@@ -88,7 +88,7 @@ pub struct VipVerdict {
     /// Since when the oldest difference stands.
     pub since: Option<Timestamp>,
     /// For people.
-    pub message: String,
+    pub message: Shared<String>,
     /// Each difference.
     pub differences: Vec<Difference>,
 }

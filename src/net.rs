@@ -10,10 +10,12 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+mod shared;
 mod spread;
 #[cfg(test)]
 mod tests;
 
+pub use shared::Shared;
 pub use spread::{HashLayer, Hashing, Resilient};
 
 /// An IP prefix whose host bits are zero.
@@ -315,7 +317,7 @@ pub struct Route {
     /// `RTA_NH_ID`, if the route uses a next-hop object or group.
     pub group: Option<u32>,
     /// Next-hops; empty for the kinds that have none.
-    pub hops: Vec<Hop>,
+    pub hops: Shared<Vec<Hop>>,
 }
 
 impl Route {

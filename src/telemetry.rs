@@ -83,6 +83,7 @@ pub struct Counters {
     events: Family<ResultLabel, Counter>,
     passes: Counter,
     look_seconds: Histogram,
+    pass_seconds: Histogram,
     applies: Counter,
     drifts: Counter,
     issues: Gauge,
@@ -105,6 +106,7 @@ impl Counters {
             events: Family::default(),
             passes: Counter::default(),
             look_seconds: Histogram::new(looks),
+            pass_seconds: Histogram::new(looks),
             applies: Counter::default(),
             drifts: Counter::default(),
             issues: Gauge::default(),
@@ -124,6 +126,12 @@ impl Counters {
             "Reading and judging the forwarding table",
             Unit::Seconds,
             counters.look_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "pass_duration",
+            "A whole pass: inputs, configuration, look, report handed over",
+            Unit::Seconds,
+            counters.pass_seconds.clone(),
         );
         registry.register(
             "config_applies",
@@ -169,9 +177,14 @@ impl Counters {
         self.writes.get_or_create(&WriteLabel { object, result }).inc();
     }
 
-    /// A pass.
+    /// A pass begins.
     pub fn passed(&self) {
         self.passes.inc();
+    }
+
+    /// … and is over.
+    pub fn done(&self, took: Duration) {
+        self.pass_seconds.observe(took.as_secs_f64());
     }
 
     /// A look and its verdict.

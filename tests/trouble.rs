@@ -255,7 +255,7 @@ impl Second {
         let child = Command::new("ip")
             .args(["netns", "exec", &lab.env["NS_API"], &format!("{}/kube-apiserver", assets.trim())])
             .args(["--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", "--secure-port=6444"])
-            .args(["--advertise-address=172.31.0.1", "--service-cluster-ip-range=10.96.0.0/24,fd00:96::/112"])
+            .args(["--advertise-address=172.31.0.1", "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112"])
             .args([
                 "--authorization-mode=Node,RBAC",
                 "--service-account-issuer=https://kubernetes.default.svc",

@@ -17,6 +17,7 @@ use crate::health::spread;
 use crate::health::{State, Verdict, VipVerdict, Word};
 use crate::intent::snapshot::Issue;
 use crate::intent::switch::SwitchObject;
+use crate::net::{NextHop, Shared};
 
 #[cfg(test)]
 mod tests;
@@ -303,8 +304,14 @@ impl Speaker {
         let nodes = &outcome.desired.expectation.node_of;
         let mut counts: BTreeMap<String, (Option<&String>, usize)> =
             nodes.iter().map(|(hop, node)| (hop.to_string(), (Some(node), 0))).collect();
-        for hop in outcome.verdict.vips.iter().flat_map(|vip| &vip.observed) {
-            counts.entry(hop.to_string()).or_insert((None, 0)).1 += 1;
+        let mut lists: BTreeMap<usize, (&Shared<Vec<NextHop>>, usize)> = BTreeMap::new();
+        for vip in &outcome.verdict.vips {
+            lists.entry(vip.observed.place()).or_insert((&vip.observed, 0)).1 += 1;
+        }
+        for (observed, vips) in lists.into_values() {
+            for hop in observed {
+                counts.entry(hop.to_string()).or_insert((None, 0)).1 += vips;
+            }
         }
         self.next_hops.retain(|hop, _| counts.contains_key(hop));
         counts
@@ -402,7 +409,7 @@ pub fn verdict(
     let vips = match judged {
         Some(Ok(judgement)) => judgement.vips.clone(),
         Some(Err(why)) => unreadable(desired, why, instance),
-        None => Vec::new(),
+        None => Shared::default(),
     };
     let word = match judged {
         None | Some(Err(_)) => Word::Unknown,
@@ -425,23 +432,24 @@ pub fn verdict(
 }
 
 /// Every expected VIP, with nothing observed: could not look.
-fn unreadable(desired: &Desired, why: &str, instance: &str) -> Vec<VipVerdict> {
+fn unreadable(desired: &Desired, why: &str, instance: &str) -> Shared<Vec<VipVerdict>> {
+    let (why, instance): (Shared<String>, Shared<String>) = (why.into(), instance.into());
     desired
         .expectation
         .vips
         .iter()
         .map(|(prefix, vip)| VipVerdict {
             prefix: *prefix,
-            network_instance: instance.to_owned(),
+            network_instance: instance.clone(),
             services: vip.services.iter().cloned().collect(),
             state: State::Unknown,
             rung: Some(crate::health::ladder::Rung::FibUnreadable),
             expected: vip.next_hops.keys().cloned().collect(),
-            observed: Vec::new(),
+            observed: Shared::default(),
             missing: Vec::new(),
             unexpected: Vec::new(),
             since: None,
-            message: why.to_owned(),
+            message: why.clone(),
             differences: Vec::new(),
         })
         .collect()

@@ -1,6 +1,7 @@
 //! Kubernetes kinds, reduced to the fields that we read: the others are skipped while parsing and never allocated.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Service};
@@ -15,6 +16,7 @@ use crate::intent::switch::SwitchSpec;
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = "Service")]
 pub struct ServiceObject {
+    #[serde(deserialize_with = "read_by_us")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: ServiceSpec,
@@ -25,6 +27,7 @@ pub struct ServiceObject {
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = "EndpointSlice")]
 pub struct SliceObject {
+    #[serde(deserialize_with = "read_by_us")]
     pub metadata: ObjectMeta,
     /// The API writes `null` for an empty list.
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -34,6 +37,7 @@ pub struct SliceObject {
 #[derive(Resource, Clone, Debug, Deserialize)]
 #[resource(inherit = "Node")]
 pub struct NodeObject {
+    #[serde(deserialize_with = "read_by_us")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub status: NodeStatusObject,
@@ -60,6 +64,34 @@ impl NodeStatusObject {
                 .collect(),
         }
     }
+}
+
+/// The part of `metadata` that we or the watch read. `managedFields` alone is as long as all the rest of an object.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+fn read_by_us<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let Metadata { name, namespace, uid, resource_version, generation, labels, annotations } =
+        Metadata::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        labels,
+        annotations,
+        ..ObjectMeta::default()
+    })
 }
 
 fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {

@@ -8,6 +8,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 
 use super::kinds::{ServiceObject, SliceObject};
+use super::pool::Pool;
 use super::{Stores, chain, locked, service, slice};
 use crate::intent::snapshot::{ObjectName, SliceFacts};
 
@@ -40,7 +41,9 @@ impl Rereader {
             }
             (nodes, any)
         };
-        let fresh = slices_of(&mut fresh_slices.items.iter().filter_map(slice));
+        let fresh = slices_of(
+            &mut fresh_slices.items.iter().filter_map(|object| slice(object, &mut Pool::default())),
+        );
         let cached = slices_of(&mut stores.slices.iter().flat_map(BTreeMap::values).cloned());
         Ok(fresh_service.as_ref().and_then(service).as_ref() == known && fresh == cached)
     }

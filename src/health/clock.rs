@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::health::compare::Compared;
 use crate::health::control::Sessions;
 use crate::health::ladder::{self, ControlPlane, Evidence, Fault, Puzzle, Rung};
-use crate::health::{Difference, DifferenceKind, State, VipVerdict, verdict};
+use crate::health::verdict::{self, Common};
+use crate::health::{Difference, DifferenceKind, State, VipVerdict};
 use crate::intent::snapshot::{Issue, ObjectName};
-use crate::net::{Hashing, NextHop, Prefix};
+use crate::net::{Hashing, NextHop, Prefix, Shared};
 
 #[cfg(test)]
 mod tests;
@@ -102,7 +103,7 @@ pub struct Circumstances<'a> {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Judgement {
     /// Every judged VIP, in order.
-    pub vips: Vec<VipVerdict>,
+    pub vips: Shared<Vec<VipVerdict>>,
     /// Faults that stand or have not been gone long enough, worst first.
     pub standing: Vec<Standing>,
     /// Services to read again from the API before a difference of theirs becomes a fault.
@@ -160,10 +161,14 @@ impl Judge {
         self.follow(about.now);
         let mut judgement = Judgement::default();
         let mut present: BTreeSet<Key> = BTreeSet::new();
-        for (prefix, compared) in compared {
-            let vip = self.judge_vip(*prefix, compared, about, &mut present, &mut judgement);
-            judgement.vips.push(vip);
-        }
+        let mut common = Common::new(about.network_instance);
+        let vips: Vec<VipVerdict> = compared
+            .iter()
+            .map(|(prefix, compared)| {
+                self.judge_vip((*prefix, compared), about, &mut common, &mut present, &mut judgement)
+            })
+            .collect();
+        judgement.vips = vips.into();
         self.age(&present, about.now, &mut judgement);
         judgement
             .standing
@@ -183,9 +188,9 @@ impl Judge {
 
     fn judge_vip(
         &mut self,
-        prefix: Prefix,
-        compared: &Compared,
+        (prefix, compared): (Prefix, &Compared),
         about: &Circumstances<'_>,
+        common: &mut Common,
         present: &mut BTreeSet<Key>,
         judgement: &mut Judgement,
     ) -> VipVerdict {
@@ -215,7 +220,7 @@ impl Judge {
             differences.push(Difference { next_hop: name, node, kind, rung, since, state, fault, detail });
         }
         differences.sort_by(|a, b| (b.state, b.rung, &a.next_hop).cmp(&(a.state, a.rung, &b.next_hop)));
-        verdict::of_vip(prefix, compared, differences, about.network_instance)
+        verdict::of_vip(prefix, compared, differences, common)
     }
 
     /// Lets go of what has been gone long enough, and collects what stands.

@@ -1,12 +1,12 @@
 //! Expected against observed, prefix by prefix, as sets, both ways.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::health::DifferenceKind;
-use crate::intent::nexthops::{Expectation, ExpectedVip};
+use crate::intent::nexthops::{Expectation, ExpectedVip, NextHops};
 use crate::intent::settings::SwitchSettings;
-use crate::net::{HopState, NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, is_link_local};
+use crate::net::{Hop, HopState, NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, Shared, is_link_local};
 
 #[cfg(test)]
 mod tests;
@@ -24,11 +24,11 @@ pub struct Look {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
     /// What was expected; empty for a stray route.
-    pub vip: ExpectedVip,
+    pub vip: Shared<ExpectedVip>,
     /// Expected next-hops after resolution, each with the nodes behind it and the peer address it stands for.
-    pub expected: BTreeMap<NextHop, Behind>,
+    pub expected: Shared<BTreeMap<NextHop, Behind>>,
     /// Next-hops that forward.
-    pub observed: BTreeSet<NextHop>,
+    pub observed: Shared<BTreeSet<NextHop>>,
     /// The kind of the route, where it is none that forwards.
     pub wrong_kind: Option<RouteKind>,
     /// Expected and not observed.
@@ -79,10 +79,11 @@ pub fn wanted_prefixes(expectation: &Expectation, strays: &BTreeSet<Prefix>) -> 
 
 /// The peer addresses whose own routes decide what is expected: all but link-local ones.
 pub fn wanted_peers(expectation: &Expectation) -> Vec<IpAddr> {
-    let all: BTreeSet<IpAddr> = expectation
-        .vips
-        .values()
-        .flat_map(|vip| vip.next_hops.keys())
+    let lists: BTreeMap<usize, &Shared<NextHops>> =
+        expectation.vips.values().map(|vip| (vip.next_hops.place(), &vip.next_hops)).collect();
+    let all: BTreeSet<IpAddr> = lists
+        .into_values()
+        .flat_map(|next_hops| next_hops.keys())
         .filter_map(|hop| hop.address)
         .filter(|address| !is_link_local(*address))
         .collect();
@@ -105,51 +106,92 @@ pub fn strays(settings: &SwitchSettings, expectation: &Expectation, routes: &[Ro
 
 /// Sets the look against the expectation. Strays without a route are left out.
 pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compared> {
-    let nobody = ExpectedVip::default();
+    let nobody = Shared::default();
+    let mut pairs = Pairs {
+        peers: &look.peers,
+        leaving: &expectation.leaving,
+        nothing: Shared::default(),
+        resolved: HashMap::new(),
+        met: HashMap::new(),
+    };
     look.routes
         .iter()
         .filter(|(prefix, route)| route.is_some() || expectation.vips.contains_key(prefix))
         .map(|(prefix, route)| {
             let vip = expectation.vips.get(prefix).unwrap_or(&nobody);
-            (*prefix, compare_one(vip, route.as_ref(), &look.peers, &expectation.leaving))
+            (*prefix, pairs.compare_one(vip, route.as_ref()))
         })
         .collect()
 }
 
-fn compare_one(
-    vip: &ExpectedVip,
-    route: Option<&Route>,
-    peers: &BTreeMap<IpAddr, Option<Route>>,
-    leaving: &BTreeSet<NextHop>,
-) -> Compared {
-    let expected = resolve(vip, peers);
-    let wrong_kind = route.map(|route| route.kind).filter(|kind| *kind != RouteKind::Unicast);
-    let live = match (route, wrong_kind) {
-        (Some(route), None) => live(route),
-        _ => BTreeMap::new(),
-    };
-    let observed = live.keys().cloned().collect();
-    let (missing, unexpected) = if vip.no_family {
-        (BTreeSet::new(), BTreeSet::new())
-    } else {
-        (
-            expected.keys().filter(|e| !live.values().any(|hop| e.is_met_by(hop))).cloned().collect(),
-            live.iter()
-                .filter(|(_, hop)| !expected.keys().any(|e| e.is_met_by(hop)))
-                .filter(|(_, hop)| !leaving.iter().any(|l| l.is_met_by(hop)))
-                .map(|(name, _)| name.clone())
-                .collect(),
-        )
-    };
-    let group = route.and_then(|route| route.group);
-    Compared { vip: vip.clone(), expected, observed, wrong_kind, missing, unexpected, group, remark: None }
+/// Pairs of expected and observed next-hops that were compared: most VIPs have theirs in common with others.
+struct Pairs<'a> {
+    peers: &'a BTreeMap<IpAddr, Option<Route>>,
+    leaving: &'a BTreeSet<NextHop>,
+    /// The hops of no route.
+    nothing: Shared<Vec<Hop>>,
+    /// By the place of the expected next-hops.
+    resolved: HashMap<usize, Shared<BTreeMap<NextHop, Behind>>>,
+    /// By both places.
+    met: HashMap<(usize, usize), Met>,
+}
+
+/// One such pair.
+#[derive(Clone)]
+struct Met {
+    observed: Shared<BTreeSet<NextHop>>,
+    missing: BTreeSet<NextHop>,
+    unexpected: BTreeSet<NextHop>,
+}
+
+impl Pairs<'_> {
+    fn compare_one(&mut self, vip: &Shared<ExpectedVip>, route: Option<&Route>) -> Compared {
+        let (at, peers) = (vip.next_hops.place(), self.peers);
+        let expected =
+            self.resolved.entry(at).or_insert_with(|| resolve(&vip.next_hops, peers).into()).clone();
+        let wrong_kind = route.map(|route| route.kind).filter(|kind| *kind != RouteKind::Unicast);
+        let hops = match (route, wrong_kind) {
+            (Some(route), None) => &route.hops,
+            _ => &self.nothing,
+        };
+        let leaving = self.leaving;
+        let met = self.met.entry((at, hops.place())).or_insert_with(|| meet(&expected, hops, leaving));
+        let Met { observed, missing, unexpected } = met.clone();
+        let (missing, unexpected) =
+            if vip.no_family { (BTreeSet::new(), BTreeSet::new()) } else { (missing, unexpected) };
+        let group = route.and_then(|route| route.group);
+        Compared {
+            vip: vip.clone(),
+            expected,
+            observed,
+            wrong_kind,
+            missing,
+            unexpected,
+            group,
+            remark: None,
+        }
+    }
+}
+
+fn meet(expected: &BTreeMap<NextHop, Behind>, hops: &[Hop], leaving: &BTreeSet<NextHop>) -> Met {
+    let live = live(hops);
+    Met {
+        observed: live.keys().cloned().collect(),
+        missing: expected.keys().filter(|e| !live.values().any(|hop| e.is_met_by(hop))).cloned().collect(),
+        unexpected: live
+            .iter()
+            .filter(|(_, hop)| !expected.keys().any(|e| e.is_met_by(hop)))
+            .filter(|(_, hop)| !leaving.iter().any(|l| l.is_met_by(hop)))
+            .map(|(name, _)| name.clone())
+            .collect(),
+    }
 }
 
 /// The hops that forward, whole, by the shortest form that still names each: one address may stand behind several
 /// devices, and an expectation by device needs to know which of them are alive.
-fn live(route: &Route) -> BTreeMap<NextHop, &NextHop> {
+fn live(hops: &[Hop]) -> BTreeMap<NextHop, &NextHop> {
     let whole: BTreeSet<&NextHop> =
-        route.hops.iter().filter(|hop| hop.state == HopState::Live).map(|hop| &hop.next_hop).collect();
+        hops.iter().filter(|hop| hop.state == HopState::Live).map(|hop| &hop.next_hop).collect();
     let name = |hop: &NextHop| {
         let short = hop.canonical();
         let alone = whole.iter().filter(|other| other.canonical() == short).count() == 1;
@@ -160,9 +202,9 @@ fn live(route: &Route) -> BTreeMap<NextHop, &NextHop> {
 
 /// Expected next-hops as the FIB would write them: where a peer is not directly connected, what its address resolves
 /// to now. A default route resolves nothing: BGP would not use it either.
-fn resolve(vip: &ExpectedVip, peers: &BTreeMap<IpAddr, Option<Route>>) -> BTreeMap<NextHop, Behind> {
+fn resolve(next_hops: &NextHops, peers: &BTreeMap<IpAddr, Option<Route>>) -> BTreeMap<NextHop, Behind> {
     let mut expected: BTreeMap<NextHop, Behind> = BTreeMap::new();
-    for (hop, nodes) in &vip.next_hops {
+    for (hop, nodes) in next_hops {
         let route = hop.address.and_then(|address| peers.get(&address)).and_then(Option::as_ref);
         let gateways: Vec<NextHop> = match route {
             Some(route) if route.kind == RouteKind::Unicast && !route.prefix.is_default() => {

@@ -1,16 +1,42 @@
 //! One VIP's verdict: its worst state and rung, and the sentence for people.
 
-use crate::health::compare::Compared;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::health::compare::{Behind, Compared};
 use crate::health::ladder::{self, Rung};
 use crate::health::{Difference, DifferenceKind, State, VipVerdict};
-use crate::net::Prefix;
+use crate::net::{NextHop, Prefix, Shared};
+
+/// What many VIPs of one judging say alike; lists by the place of the set that they were made from.
+pub(super) struct Common {
+    instance: Shared<String>,
+    expected: HashMap<usize, Shared<Vec<NextHop>>>,
+    observed: HashMap<usize, (Shared<Vec<NextHop>>, Shared<String>)>,
+}
+
+impl Common {
+    /// For one judging, in which all sets stay where they are.
+    pub(super) fn new(instance: &str) -> Self {
+        Self { instance: instance.into(), expected: HashMap::new(), observed: HashMap::new() }
+    }
+
+    fn expected(&mut self, of: &Shared<BTreeMap<NextHop, Behind>>) -> Shared<Vec<NextHop>> {
+        self.expected.entry(of.place()).or_insert_with(|| of.keys().cloned().collect()).clone()
+    }
+
+    /// The next-hops, and what they are called in a sentence.
+    fn observed(&mut self, of: &Shared<BTreeSet<NextHop>>) -> (Shared<Vec<NextHop>>, Shared<String>) {
+        let said = || (of.iter().cloned().collect(), format!("forwards to {}", list(of)).into());
+        self.observed.entry(of.place()).or_insert_with(said).clone()
+    }
+}
 
 /// One VIP with its differences, worst first.
 pub(super) fn of_vip(
     prefix: Prefix,
     compared: &Compared,
     differences: Vec<Difference>,
-    instance: &str,
+    common: &mut Common,
 ) -> VipVerdict {
     let worst = differences.iter().map(|difference| difference.state).max();
     let (state, rung) = match worst {
@@ -28,16 +54,16 @@ pub(super) fn of_vip(
         .collect();
     VipVerdict {
         prefix,
-        network_instance: instance.to_owned(),
+        network_instance: common.instance.clone(),
         services: compared.vip.services.iter().cloned().collect(),
         state,
         rung,
-        expected: compared.expected.keys().cloned().collect(),
-        observed: compared.observed.iter().cloned().collect(),
+        expected: common.expected(&compared.expected),
+        observed: common.observed(&compared.observed).0,
         missing: compared.missing.iter().cloned().collect(),
         unexpected,
         since: differences.iter().map(|difference| difference.since).min(),
-        message: message(compared, state, rung, &differences),
+        message: message(compared, state, rung, &differences, common),
         differences,
     }
 }
@@ -47,24 +73,30 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 
-fn message(compared: &Compared, state: State, rung: Option<Rung>, differences: &[Difference]) -> String {
+fn message(
+    compared: &Compared,
+    state: State,
+    rung: Option<Rung>,
+    differences: &[Difference],
+    common: &mut Common,
+) -> Shared<String> {
+    let forwards = common.observed(&compared.observed).1;
     if state == State::Ok {
         return match rung {
-            Some(Rung::ResilienceMissing) => format!(
-                "forwards to {}; flows move when a node comes or goes: {}",
-                list(&compared.observed),
-                compared.remark.as_deref().unwrap_or_default()
-            ),
-            Some(rung) => format!("absent, as it must be ({rung:?})"),
-            None => format!("forwards to {}", list(&compared.observed)),
+            Some(Rung::ResilienceMissing) => {
+                let remark = compared.remark.as_deref().unwrap_or_default();
+                format!("{}; flows move when a node comes or goes: {remark}", *forwards).into()
+            }
+            Some(rung) => format!("absent, as it must be ({rung:?})").into(),
+            None => forwards,
         };
     }
     if compared.vip.no_family && differences.is_empty() {
-        return "a node announces it, but has no peer address of this family".to_owned();
+        return "a node announces it, but has no peer address of this family".to_owned().into();
     }
     let doing = match compared.wrong_kind {
-        Some(kind) => format!("the route is of kind {kind}"),
-        None => format!("forwards to {}", list(&compared.observed)),
+        Some(kind) => format!("the route is of kind {kind}").into(),
+        None => forwards,
     };
     let expected = if compared.expected.is_empty() {
         match compared.vip.absent {
@@ -83,5 +115,5 @@ fn message(compared: &Compared, state: State, rung: Option<Rung>, differences: &
         let detail = difference.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         format!("{}{node} {kind}: {:?}{detail}", difference.next_hop, difference.rung)
     });
-    format!("{doing}, {expected}; {}", causes.collect::<Vec<_>>().join("; "))
+    format!("{}, {expected}; {}", *doing, causes.collect::<Vec<_>>().join("; ")).into()
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use crate::health::ladder::Rung;
 use crate::intent::settings::LabelSelector;
 use crate::intent::snapshot::{NodeFacts, ServiceFacts, TrafficPolicy};
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Prefix, Shared};
 
 #[cfg(test)]
 mod tests;
@@ -49,18 +49,18 @@ impl Advertisement {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// Nodes with at least one.
-    pub nodes: BTreeSet<String>,
+    pub nodes: Shared<BTreeSet<String>>,
     /// At least one anywhere.
     pub any: bool,
 }
 
 /// Who announces one prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Announcers {
+pub struct Announcers<'a> {
     /// Names of the announcing nodes.
-    pub nodes: BTreeSet<String>,
+    pub nodes: BTreeSet<&'a str>,
     /// Nodes that do not announce although an advertisement matches them, and why.
-    pub silent: BTreeMap<String, Rung>,
+    pub silent: BTreeMap<&'a str, Rung>,
 }
 
 /// A candidate announcer: a Node, or a name in Git for which there is no Node object.
@@ -76,14 +76,14 @@ pub struct Candidate<'a> {
 ///
 /// A prefix with no announcing node is present as long as an advertisement matches the Service: it must be absent
 /// from the table, and `silent` says why.
-pub fn announcers(
+pub fn announcers<'a>(
     service: &ServiceFacts,
     address: IpAddr,
     endpoints: &Endpoints,
-    candidates: &[Candidate<'_>],
+    candidates: &[Candidate<'a>],
     advertisements: &[Advertisement],
-) -> BTreeMap<Prefix, Announcers> {
-    let mut result: BTreeMap<Prefix, Announcers> = BTreeMap::new();
+) -> BTreeMap<Prefix, Announcers<'a>> {
+    let mut result: BTreeMap<Prefix, Announcers<'a>> = BTreeMap::new();
     for advertisement in advertisements {
         if !matches(&advertisement.services, &service.labels) {
             continue;
@@ -96,8 +96,8 @@ pub fn announcers(
                 continue;
             }
             match silence(service.policy, candidate, endpoints) {
-                None => announcers.nodes.insert(candidate.name.to_owned()),
-                Some(why) => announcers.silent.insert(candidate.name.to_owned(), why).is_none(),
+                None => announcers.nodes.insert(candidate.name),
+                Some(why) => announcers.silent.insert(candidate.name, why).is_none(),
             };
         }
     }

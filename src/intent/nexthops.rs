@@ -11,7 +11,7 @@ use crate::health::ladder::Rung;
 use crate::intent::announce::{self, Advertisement, Announcers, Candidate, Endpoints};
 use crate::intent::settings::{AddressSource, AddressType, SwitchSettings};
 use crate::intent::snapshot::{ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts};
-use crate::net::{Family, NextHop, Prefix};
+use crate::net::{Family, NextHop, Prefix, Shared};
 
 #[cfg(test)]
 mod tests;
@@ -19,13 +19,16 @@ mod tests;
 /// The nodes that may peer with this switch, and from where: the neighbours to configure.
 pub type Peers = BTreeMap<String, BTreeSet<NextHop>>;
 
+/// Next-hops, and the nodes (or the remote switch) behind each.
+pub type NextHops = BTreeMap<NextHop, BTreeSet<String>>;
+
 /// What one prefix should do on this switch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExpectedVip {
     /// The Services that own it.
     pub services: BTreeSet<ObjectName>,
     /// Expected next-hops and the nodes (or the remote switch) behind each. Empty: the prefix must be absent.
-    pub next_hops: BTreeMap<NextHop, BTreeSet<String>>,
+    pub next_hops: Shared<NextHops>,
     /// Why it must be absent.
     pub absent: Option<Rung>,
     /// A node announces it but has no address of its family: nothing can be said.
@@ -36,7 +39,7 @@ pub struct ExpectedVip {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expectation {
     /// Judged VIPs.
-    pub vips: BTreeMap<Prefix, ExpectedVip>,
+    pub vips: BTreeMap<Prefix, Shared<ExpectedVip>>,
     /// Neighbours.
     pub peers: Peers,
     /// The node behind each peer's next-hop.
@@ -62,7 +65,7 @@ pub fn expect(
     let endpoints = endpoints(facts);
     let none = Endpoints::default();
 
-    let mut merged: BTreeMap<Prefix, (BTreeSet<ObjectName>, Announcers)> = BTreeMap::new();
+    let mut merged: BTreeMap<Prefix, (BTreeSet<ObjectName>, Announcers<'_>)> = BTreeMap::new();
     for service in facts.services.iter().filter(|service| is_of_class(settings, service)) {
         for address in &service.addresses {
             if let Some(issue) = not_ours(settings, service, *address) {
@@ -96,10 +99,11 @@ pub fn expect(
         .flat_map(|service| service.addresses.iter().copied().map(Prefix::host))
         .filter(|prefix| settings.admits(*prefix) && !merged.contains_key(prefix))
         .collect();
+    let mut towards = Towards { settings, facts, peers: &peers, known: BTreeMap::new() };
     let vips = merged
         .into_iter()
         .map(|(prefix, (services, announcers))| {
-            (prefix, expected_vip(settings, facts, &peers, prefix, services, &announcers))
+            (prefix, towards.expected(prefix, services, announcers).into())
         })
         .collect();
     issues.sort();
@@ -109,58 +113,83 @@ pub fn expect(
     Expectation { vips, peers, node_of, not_ours, leaving: BTreeSet::new(), issues }
 }
 
-fn expected_vip(
-    settings: &SwitchSettings,
-    facts: &ClusterFacts,
-    peers: &Peers,
-    prefix: Prefix,
-    services: BTreeSet<ObjectName>,
-    announcers: &Announcers,
-) -> ExpectedVip {
-    let mut vip = ExpectedVip { services, ..ExpectedVip::default() };
-    let mut peered = false;
-    for node in &announcers.nodes {
-        for hop in peers.get(node).into_iter().flatten() {
-            peered = true;
-            // An unnumbered peer carries both families.
-            if hop.address.is_none_or(|address| {
-                Family::of(address) == prefix.family() || crate::net::is_link_local(address)
-            }) {
-                vip.next_hops.entry(hop.clone()).or_default().insert(node.clone());
+/// How this switch reaches the nodes that announce.
+struct Towards<'a> {
+    settings: &'a SwitchSettings,
+    facts: &'a ClusterFacts,
+    peers: &'a Peers,
+    /// By family and announcing nodes: most VIPs have these in common with others.
+    known: BTreeMap<(Family, BTreeSet<&'a str>), Reached>,
+}
+
+/// Where announcing nodes are reached.
+#[derive(Clone, Default)]
+struct Reached {
+    next_hops: Shared<NextHops>,
+    /// One of them is a peer, or leads to a remote switch; of whatever family.
+    somehow: bool,
+}
+
+impl<'a> Towards<'a> {
+    fn expected(
+        &mut self,
+        prefix: Prefix,
+        services: BTreeSet<ObjectName>,
+        announcers: Announcers<'a>,
+    ) -> ExpectedVip {
+        let Announcers { nodes, silent } = announcers;
+        let key = (prefix.family(), nodes);
+        let Reached { next_hops, somehow } = match self.known.get(&key) {
+            Some(reached) => reached.clone(),
+            None => {
+                let reached = self.reach(key.0, &key.1);
+                self.known.insert(key, reached.clone());
+                reached
+            }
+        };
+        let no_family = somehow && next_hops.is_empty();
+        let absent = (!somehow).then(|| why_absent(self.peers, &silent));
+        ExpectedVip { services, next_hops, absent, no_family }
+    }
+
+    fn reach(&self, family: Family, announcing: &BTreeSet<&str>) -> Reached {
+        let mut next_hops = NextHops::new();
+        let mut peered = false;
+        for node in announcing {
+            for hop in self.peers.get(*node).into_iter().flatten() {
+                peered = true;
+                // An unnumbered peer carries both families.
+                if hop
+                    .address
+                    .is_none_or(|address| Family::of(address) == family || crate::net::is_link_local(address))
+                {
+                    next_hops.entry(hop.clone()).or_default().insert((*node).to_owned());
+                }
             }
         }
-    }
-    if peered {
-        vip.no_family = vip.next_hops.is_empty();
-        return vip;
-    }
-    let mut remotely = false;
-    for remote in &settings.remote {
-        let leads_there = facts
-            .nodes
-            .iter()
-            .any(|node| announcers.nodes.contains(&node.name) && remote.nodes.selects(&node.labels));
-        remotely |= leads_there;
-        if leads_there && Family::of(remote.next_hop) == prefix.family() {
-            vip.next_hops.entry(NextHop::via(remote.next_hop)).or_default().insert(remote.switch.clone());
+        if peered {
+            return Reached { next_hops: next_hops.into(), somehow: true };
         }
+        let mut remotely = false;
+        for remote in &self.settings.remote {
+            let leads_there =
+                self.facts.nodes.iter().any(|node| {
+                    announcing.contains(node.name.as_str()) && remote.nodes.selects(&node.labels)
+                });
+            remotely |= leads_there;
+            if leads_there && Family::of(remote.next_hop) == family {
+                next_hops.entry(NextHop::via(remote.next_hop)).or_default().insert(remote.switch.clone());
+            }
+        }
+        Reached { next_hops: next_hops.into(), somehow: remotely }
     }
-    vip.no_family = remotely && vip.next_hops.is_empty();
-    if !remotely {
-        vip.absent = Some(why_absent(peers, announcers));
-    }
-    vip
 }
 
 /// The rung of a prefix that nobody who peers here announces. A node that would announce but for its own state explains
 /// more than one that has no endpoint; and the nodes that peer here come first.
-fn why_absent(peers: &Peers, announcers: &Announcers) -> Rung {
+fn why_absent(peers: &Peers, silent: &BTreeMap<&str, Rung>) -> Rung {
     let of = |peering: bool| {
-        announcers
-            .silent
-            .iter()
-            .filter(move |(node, _)| peers.contains_key(*node) == peering)
-            .map(|(_, rung)| *rung)
+        silent.iter().filter(move |(node, _)| peers.contains_key(**node) == peering).map(|(_, rung)| *rung)
     };
     for rungs in [of(true).collect::<BTreeSet<_>>(), of(false).collect()] {
         for rung in [Rung::NodeNetworkUnavailable, Rung::NodeExcluded] {
@@ -197,7 +226,11 @@ fn endpoints(facts: &ClusterFacts) -> BTreeMap<&ObjectName, Endpoints> {
     for slice in &facts.slices {
         let entry = endpoints.entry(&slice.service).or_default();
         entry.any |= slice.any;
-        entry.nodes.extend(slice.nodes.iter().cloned());
+        if entry.nodes.is_empty() {
+            entry.nodes = slice.nodes.clone();
+        } else if !slice.nodes.is_subset(&entry.nodes) {
+            entry.nodes.own().extend(slice.nodes.iter().cloned());
+        }
     }
     endpoints
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::Shared;
+
 pub mod objects;
 #[cfg(test)]
 mod tests;
@@ -90,7 +92,7 @@ pub struct SliceFacts {
     /// The Service it belongs to.
     pub service: ObjectName,
     /// Nodes with an endpoint that counts.
-    pub nodes: BTreeSet<String>,
+    pub nodes: Shared<BTreeSet<String>>,
     /// Some endpoint counts, with or without a node.
     pub any: bool,
 }

@@ -19,7 +19,7 @@ pub struct Seen {
 
 /// Our route, reduced.
 pub fn reduce(route: &Route) -> Seen {
-    let mut hops = route.hops.clone();
+    let mut hops = route.hops.to_vec();
     hops.sort();
     Seen { kind: route.kind.to_string(), metric: route.metric, hops }
 }

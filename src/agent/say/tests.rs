@@ -182,8 +182,8 @@ fn vip(number: u32, state: State) -> VipVerdict {
         services: vec![ObjectName { namespace: "shop".into(), name: format!("web-{number}") }],
         state,
         rung: None,
-        expected: vec!["192.168.1.11".parse().unwrap(), "192.168.1.12".parse().unwrap()],
-        observed: vec!["192.168.1.11".parse().unwrap(), "192.168.1.12".parse().unwrap()],
+        expected: vec!["192.168.1.11".parse().unwrap(), "192.168.1.12".parse().unwrap()].into(),
+        observed: vec!["192.168.1.11".parse().unwrap(), "192.168.1.12".parse().unwrap()].into(),
         missing: Vec::new(),
         unexpected: Vec::new(),
         since: None,
@@ -199,7 +199,7 @@ fn great(vips: u32, message: usize) -> Value {
         .map(|number| {
             let mut vip = vip(number, if number % 100 == 99 { State::Diverged } else { State::Ok });
             if vip.state == State::Diverged {
-                vip.message = "x".repeat(message);
+                vip.message = "x".repeat(message).into();
             }
             vip
         })

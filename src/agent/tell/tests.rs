@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::Shared;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -53,8 +54,8 @@ fn vip(last: u8, state: State) -> VipVerdict {
         services: vec![ObjectName { namespace: "shop".into(), name: format!("web-{last}") }],
         state,
         rung: None,
-        expected: Vec::new(),
-        observed: Vec::new(),
+        expected: Shared::default(),
+        observed: Shared::default(),
         missing: Vec::new(),
         unexpected: Vec::new(),
         since: None,

@@ -353,6 +353,16 @@ fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>, goes_whole: &dyn Fn(&s
         })
         .filter_map(neighbor)
         .collect();
+    // Instances that go as a whole, and unnumbered neighbours with the line that made them.
+    let instances: BTreeSet<&[String]> =
+        remove.iter().map(|path| path.as_slice()).filter(|path| path[0].starts_with("router bgp ")).collect();
+    let interfaces: BTreeMap<&str, &String> = remove
+        .iter()
+        .rev()
+        .map(|path| &path[path.len() - 1])
+        .filter(|line| line.starts_with("neighbor ") && line.split(' ').nth(2) == Some("interface"))
+        .filter_map(|line| Some((neighbor(line)?, line)))
+        .collect();
     let mut result: Vec<Path> = Vec::new();
     let mut seen: BTreeSet<Path> = BTreeSet::new();
     let mut push = |path: Path| {
@@ -364,8 +374,7 @@ fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>, goes_whole: &dyn Fn(&s
         // A block that goes takes its lines along.
         if let Some(depth) = (1..path.len()).find(|depth| {
             let block = &path[..*depth];
-            (goes_whole(&block[block.len() - 1]) && !remaining.contains(block))
-                || remove.iter().any(|path| path.as_slice() == block && block[0].starts_with("router bgp "))
+            (goes_whole(&block[block.len() - 1]) && !remaining.contains(block)) || instances.contains(block)
         }) {
             push(path[..depth].to_vec());
             continue;
@@ -380,12 +389,8 @@ fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>, goes_whole: &dyn Fn(&s
                 continue;
             }
             if gone && neighbors.contains(name) {
-                let whole = remove
-                    .iter()
-                    .map(|path| &path[path.len() - 1])
-                    .find(|line| line.starts_with(&format!("neighbor {name} interface ")))
-                    .cloned()
-                    .unwrap_or_else(|| format!("neighbor {name}"));
+                let whole =
+                    interfaces.get(name).map_or_else(|| format!("neighbor {name}"), |&line| line.clone());
                 push(vec![path[0].clone(), whole]);
                 continue;
             }

@@ -18,7 +18,7 @@ use super::route::{
 use super::sieve::Sieve;
 use super::wire::{Attributes, Ending, Malformed, Reply, Wire, broken, put_attribute};
 use crate::fib::FibError;
-use crate::net::{Family, Hop, NextHop, Prefix, Resilient, Route, RouteKind};
+use crate::net::{Family, Hop, NextHop, Prefix, Resilient, Route, RouteKind, Shared};
 
 /// How often a reading is started again when the table changed under it.
 pub(super) const ATTEMPTS: u32 = 5;
@@ -260,10 +260,11 @@ impl Kernel {
         let devices: BTreeSet<u32> =
             routes.iter().flatten().flat_map(|route| &route.hops).filter_map(|hop| hop.oif).collect();
         let names = self.devices(&devices.into_iter().collect::<Vec<_>>())?;
+        let mut known = HashMap::new();
         Ok(routes
-            .into_iter()
+            .iter()
             .map(|route| match route {
-                Some(route) => finish(&route, &names).map(Some),
+                Some(route) => finish(route, &names, &mut known).map(Some),
                 None => Some(None),
             })
             .collect())
@@ -367,13 +368,26 @@ pub(super) fn device_name(body: &[u8]) -> Result<String, Malformed> {
     Err(Malformed("link without a name"))
 }
 
-fn finish(route: &RawRoute, names: &HashMap<u32, String>) -> Option<Route> {
+/// `known`: the hops of other routes of this answer; many have the same.
+fn finish<'a>(
+    route: &'a RawRoute,
+    names: &HashMap<u32, String>,
+    known: &mut HashMap<&'a [RawHop], Shared<Vec<Hop>>>,
+) -> Option<Route> {
     let hop = |hop: &RawHop| {
         let device = match hop.oif {
             Some(index) => Some(names.get(&index)?.clone()),
             None => None,
         };
         Some(Hop { next_hop: NextHop { address: hop.gateway, device }, state: hop.state })
+    };
+    let hops = match known.get(route.hops.as_slice()) {
+        Some(hops) => hops.clone(),
+        None => {
+            let hops: Shared<Vec<Hop>> = route.hops.iter().map(hop).collect::<Option<Vec<_>>>()?.into();
+            known.insert(&route.hops, hops.clone());
+            hops
+        }
     };
     Some(Route {
         prefix: route.prefix,
@@ -382,7 +396,7 @@ fn finish(route: &RawRoute, names: &HashMap<u32, String>) -> Option<Route> {
         table: route.table,
         metric: route.metric,
         group: route.object,
-        hops: route.hops.iter().map(hop).collect::<Option<_>>()?,
+        hops,
     })
 }
 

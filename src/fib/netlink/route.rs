@@ -79,7 +79,7 @@ pub(super) fn dump_request(family: Family, table: u32, kind: u8) -> Vec<u8> {
 }
 
 /// A hop whose device is still a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct RawHop {
     pub(super) gateway: Option<IpAddr>,
     pub(super) oif: Option<u32>,

@@ -86,10 +86,12 @@ impl Scene {
             next_hops: BTreeMap::from([
                 (hop(W1), BTreeSet::from(["w1".to_owned()])),
                 (hop(W2), BTreeSet::from(["w2".to_owned()])),
-            ]),
+            ])
+            .into(),
             ..ExpectedVip::default()
         };
-        let expectation = Expectation { vips: BTreeMap::from([(vip, expected)]), ..Expectation::default() };
+        let expectation =
+            Expectation { vips: BTreeMap::from([(vip, expected.into())]), ..Expectation::default() };
         let route = (!self.fib.is_empty()).then(|| Route {
             prefix: vip,
             kind: RouteKind::Unicast,
@@ -347,9 +349,9 @@ fn a_yes_from_before_the_difference_says_nothing_about_it() {
 fn a_stray_has_nobody_to_ask_about() {
     let prefix: Prefix = "203.0.113.99/32".parse().unwrap();
     let compared = Compared {
-        vip: ExpectedVip::default(),
-        expected: BTreeMap::new(),
-        observed: BTreeSet::from([W1.parse().unwrap()]),
+        vip: Shared::default(),
+        expected: Shared::default(),
+        observed: [W1.parse().unwrap()].into_iter().collect(),
         wrong_kind: None,
         missing: BTreeSet::new(),
         unexpected: BTreeSet::from([W1.parse().unwrap()]),
@@ -492,10 +494,10 @@ fn a_wall_clock_set_back_takes_the_clocks_with_it() {
 #[test]
 fn without_patience_every_difference_is_a_fault() {
     let mut scene = Scene::new(Bgp::LacksSecond, &[W1]);
-    let mut vips = scene.look().vips;
+    let mut vips = scene.look().vips.to_vec();
     without_patience(&mut vips);
     assert_eq!((vips[0].state, vips[0].differences[0].state), (Diverged, Diverged));
-    let mut vips = scene.sees(&[W1, W2]).look().vips;
+    let mut vips = scene.sees(&[W1, W2]).look().vips.to_vec();
     without_patience(&mut vips);
     assert_eq!(vips[0].state, State::Ok);
 }
@@ -503,13 +505,13 @@ fn without_patience_every_difference_is_a_fault() {
 #[test]
 fn a_message_names_hop_node_and_rung() {
     let mut scene = Scene::new(Bgp::LacksSecond, &[W1]);
-    let differs = scene.look().vips.remove(0);
+    let differs = scene.look().vips[0].clone();
     assert_eq!(
-        differs.message,
+        *differs.message,
         "forwards to 192.168.1.11, expected 192.168.1.11, 192.168.1.12; 192.168.1.12 (w2) missing: PrefixNotReceived"
     );
     assert_eq!(differs.rung, Some(Rung::PrefixNotReceived));
-    assert_eq!(scene.sees(&[W1, W2]).look().vips[0].message, "forwards to 192.168.1.11, 192.168.1.12");
+    assert_eq!(*scene.sees(&[W1, W2]).look().vips[0].message, "forwards to 192.168.1.11, 192.168.1.12");
 }
 
 fn any_fib() -> impl Strategy<Value = Vec<&'static str>> {
@@ -580,15 +582,15 @@ fn what_ends_by_itself_says_when_and_says_the_same_at_every_look() {
     let mut said = Vec::new();
     for (after, left) in [(0, 40), (400, 40), (900, 38), (700, 38), (1000, 37)] {
         scene.stale_for = Some(Duration::from_secs(left));
-        let vip = scene.after(after).look().vips.remove(0);
+        let vip = scene.after(after).look().vips[0].clone();
         assert_eq!(vip.rung, Some(Rung::StaleByGracefulRestart));
-        said.push(vip.message);
+        said.push(vip.message.to_string());
     }
     assert!(said[0].contains("StaleByGracefulRestart (until 2026-01-01T12:00:40Z)"), "{}", said[0]);
     said.dedup();
     assert_eq!(said.len(), 1, "{said:?}");
     // The speaker came back and went again: that is another end.
     scene.stale_for = Some(Duration::from_secs(40));
-    let vip = scene.look().vips.remove(0);
+    let vip = scene.look().vips[0].clone();
     assert!(vip.message.contains("until 2026-01-01T12:00:43Z"), "{}", vip.message);
 }

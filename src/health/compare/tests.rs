@@ -33,7 +33,7 @@ fn route(to: &str, kind: RouteKind, hops: &[&str]) -> Route {
 fn expecting(hops: &[&str]) -> Expectation {
     let next_hops = hops.iter().map(|text| (hop(text), BTreeSet::from([format!("node-{text}")]))).collect();
     let vip = ExpectedVip { next_hops, ..ExpectedVip::default() };
-    Expectation { vips: BTreeMap::from([(prefix(VIP), vip)]), ..Expectation::default() }
+    Expectation { vips: BTreeMap::from([(prefix(VIP), vip.into())]), ..Expectation::default() }
 }
 
 fn look(route: Option<Route>, peers: &[(&str, Option<Route>)]) -> Look {
@@ -122,7 +122,7 @@ fn a_route_that_does_not_forward_leaves_every_hop_missing_and_is_named_where_non
 #[test]
 fn a_vip_of_which_nothing_can_be_said_never_differs() {
     let mut expectation = expecting(&[]);
-    expectation.vips.get_mut(&prefix(VIP)).unwrap().no_family = true;
+    expectation.vips.get_mut(&prefix(VIP)).unwrap().own().no_family = true;
     for route in [None, Some(route(VIP, Unicast, &["192.168.1.1"])), Some(route(VIP, RouteKind::Local, &[]))]
     {
         assert_eq!(said(&expectation, &look(route, &[])), "");

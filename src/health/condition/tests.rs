@@ -2,6 +2,7 @@ use super::*;
 use crate::change::diff::Refusal;
 use crate::health::VipVerdict;
 use crate::health::ladder::Rung;
+use crate::net::Shared;
 
 const NOW: &str = "2026-01-01T12:00:00.4Z";
 
@@ -12,8 +13,8 @@ fn vip(state: State, rung: Option<Rung>) -> VipVerdict {
         services: Vec::new(),
         state,
         rung,
-        expected: Vec::new(),
-        observed: Vec::new(),
+        expected: Shared::default(),
+        observed: Shared::default(),
         missing: Vec::new(),
         unexpected: Vec::new(),
         since: None,
@@ -86,7 +87,8 @@ fn what_could_not_be_read_is_unknown_whatever_was_said() {
     let said = fib_synced(Err("netlink: timed out"), Some(&before));
     assert_eq!((said.status, said.reason), (Status::Unknown, Reason::FibUnreadable));
     assert_eq!(said.message, "netlink: timed out");
-    let stale = Judgement { vips: vec![vip(Unknown, Some(Rung::ExpectationStale))], ..Judgement::default() };
+    let stale =
+        Judgement { vips: vec![vip(Unknown, Some(Rung::ExpectationStale))].into(), ..Judgement::default() };
     assert_eq!(synced(&stale, Some(&before)), (Status::Unknown, Reason::ExpectationStale));
 }
 

@@ -36,7 +36,7 @@ fn equal(hops: u8, group: Option<u32>) -> BTreeMap<Prefix, Compared> {
         hops,
     };
     let look = Look { routes: [(prefix, Some(route))].into(), ..Look::default() };
-    compare::compare(&Expectation { vips: [(prefix, vip)].into(), ..Expectation::default() }, &look)
+    compare::compare(&Expectation { vips: [(prefix, vip.into())].into(), ..Expectation::default() }, &look)
 }
 
 fn platform(minor: u16, resilience: Resilience) -> Platform {

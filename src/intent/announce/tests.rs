@@ -50,7 +50,7 @@ fn said(service: &ServiceFacts, endpoints: &Endpoints, nodes: &[NodeFacts]) -> S
     let all = announcers(service, VIP.parse().unwrap(), endpoints, &candidates, &[Advertisement::plain()]);
     assert_eq!(all.len(), 1);
     let Announcers { nodes, silent } = &all[&VIP.parse::<Prefix>().unwrap()];
-    let mut words: Vec<String> = nodes.iter().cloned().collect();
+    let mut words: Vec<String> = nodes.iter().map(|&node| node.to_owned()).collect();
     words.extend(silent.iter().map(|(node, rung)| format!("/{node} {rung:?}")));
     words.join(" ")
 }

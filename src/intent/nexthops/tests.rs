@@ -83,7 +83,7 @@ impl World {
     fn endpoint_on(mut self, service: &str, node: &str) -> Self {
         self.facts.slices.push(Arc::new(SliceFacts {
             service: ObjectName { name: service.to_owned(), ..web() },
-            nodes: BTreeSet::from([node.to_owned()]),
+            nodes: BTreeSet::from([node.to_owned()]).into(),
             any: true,
         }));
         self
@@ -100,9 +100,9 @@ impl World {
 
     fn vip(&self, prefix: &str) -> ExpectedVip {
         let expectation = self.expect();
-        expectation.vips.get(&prefix.parse().unwrap()).cloned().unwrap_or_else(|| {
-            panic!("{prefix} is not judged: {:?} {:?}", expectation.vips.keys(), expectation.issues)
-        })
+        expectation.vips.get(&prefix.parse().unwrap()).map(|vip| ExpectedVip::clone(vip)).unwrap_or_else(
+            || panic!("{prefix} is not judged: {:?} {:?}", expectation.vips.keys(), expectation.issues),
+        )
     }
 
     /// `HOP HOP`, or why there are none.

@@ -55,7 +55,7 @@ api_start() { # [etcd|apiserver]
 		# No default route in this namespace: without --advertise-address it would find no address of its own.
 		spawn apiserver api "$bin/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
 			--bind-address=0.0.0.0 --advertise-address="$API_IP" --secure-port=6443 \
-			--service-cluster-ip-range=10.96.0.0/24,fd00:96::/112 \
+			--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112 \
 			--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true \
 			--client-ca-file="$PKI/ca.crt" --tls-cert-file="$PKI/apiserver.crt" --tls-private-key-file="$PKI/apiserver.key" \
 			--service-account-issuer=https://kubernetes.default.svc \

@@ -101,6 +101,7 @@ pub(super) fn settle(running: &[Path], wanted: &[Path], known: &[Global], ours: 
         }
     }
     // An instance of ours in which somebody else has configured something is theirs by now.
+    let ours: BTreeSet<&Path> = ours.iter().collect();
     let foreign = |instance: &String, given_up: &[Path]| {
         telling(running.to_vec()).iter().any(|path| {
             path.len() > 1 && path[0] == *instance && !ours.contains(path) && !given_up.contains(path)

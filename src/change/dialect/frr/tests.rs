@@ -486,3 +486,22 @@ fn a_neighbour_that_changes_its_group_is_made_anew() {
         ]
     );
 }
+
+/// Seconds if lines were looked at one by one, minutes if each were held against each.
+#[test]
+fn thirty_thousand_lines_go_in_one_plan() {
+    let members = |count: u32| -> String {
+        let address = |n: u32| std::net::Ipv4Addr::from(0x0A00_0000 + n);
+        (1..=count).map(|n| format!(" neighbor {} peer-group SWITCHLET-SPEAKERS\n", address(n))).collect()
+    };
+    let text = |members: String| {
+        format!(
+            "router bgp 65001\n neighbor SWITCHLET-SPEAKERS peer-group\n neighbor SWITCHLET-SPEAKERS remote-as external\n{members}exit\n"
+        )
+    };
+    let plan = planned(&text(members(30_000)), &text(members(1)));
+    assert_eq!((plan.remove.len(), plan.add.len()), (29_999, 0));
+    assert_eq!(plan.commands.len(), 30_001, "one line each, between entering the instance and leaving it");
+    let whole = |text: &str| whole::plan(text, "router bgp 65001\nexit\n").unwrap().unwrap().remove.len();
+    assert_eq!(whole(&text(members(30_000))), 30_002);
+}
