@@ -5,27 +5,23 @@
 //! finds drift. Writing to the API server is another task's work, so a server that does not answer delays no look.
 #![expect(clippy::disallowed_methods, reason = "the agent's clock")]
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::change::consent::History;
 use crate::change::diff::Plan;
-use crate::change::{ApplyPolicy, ChangeStatus, CommitMachine, Dialect, Memory, Seen, Step, Target, Want};
-use crate::cluster::events::{Record, Recorder, Regarding};
+use crate::change::{ApplyPolicy, ChangeStatus, CommitMachine, Dialect, Seen, Step, Want};
+use crate::cluster::events::Recorder;
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
-use crate::files;
-use crate::health::Word;
-use crate::health::clock::{Clocks, Judge, Judgement};
-use crate::health::condition::{self, Condition, FIB_SYNCED, Reason, Status};
+use crate::health::clock::{Clocks, Judgement};
+use crate::health::condition::{self, Condition, Reason, Status};
 use crate::intent::snapshot::Issue;
-use crate::intent::switch::{Apply, SwitchObject};
+use crate::intent::switch::Apply;
 use crate::nos::{NosDriver, NosError};
 use crate::rib::RibReader;
 use crate::telemetry::{Counters, Published};
@@ -34,16 +30,20 @@ pub mod desired;
 pub mod inputs;
 pub mod reporter;
 pub mod say;
+mod speak;
+mod state;
 pub mod tell;
 pub mod validate;
 pub mod verify;
 mod want;
 
+pub use state::{Confirmed, StateFolder};
+
 use desired::{Deriver, Desired, Remembered};
 use inputs::{Gathered, Inputs};
 use reporter::ToSay;
-use say::{Outcome, Speaker};
-use tell::{About, Kind, News, Teller};
+use say::Speaker;
+use tell::Teller;
 use validate::Validation;
 use verify::Verifier;
 
@@ -82,64 +82,6 @@ pub struct Parts<N, F, R> {
     pub published: watch::Sender<Published>,
     /// Metrics.
     pub counters: Counters,
-}
-
-/// Files that survive a restart of the agent.
-#[derive(Debug, Clone)]
-pub struct StateFolder(PathBuf);
-
-impl StateFolder {
-    /// The folder at `path`.
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    /// The clocks of an earlier life; none if they cannot be read, because a lost clock only delays an alarm.
-    pub fn judge(&self) -> Judge {
-        let clocks: Clocks = self.read("clocks.json").unwrap_or_default();
-        Judge::resume(clocks)
-    }
-
-    /// What an earlier life confirmed, and what was in force lately.
-    pub fn confirmed(&self) -> Confirmed {
-        self.read("confirmed.json").unwrap_or_default()
-    }
-
-    /// The bundle in force and its neighbours.
-    pub fn remembered(&self) -> Remembered {
-        self.read("bundle.json").unwrap_or_default()
-    }
-
-    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let path = self.0.join(name);
-        let bytes = std::fs::read(&path).ok()?;
-        serde_json::from_slice(&bytes)
-            .inspect_err(
-                |error| tracing::warn!(path = %path.display(), %error, "not understood; starting without"),
-            )
-            .ok()
-    }
-
-    fn write<T: serde::Serialize>(&self, name: &str, value: &T) {
-        let path = self.0.join(name);
-        let written = serde_json::to_vec(value)
-            .map_err(std::io::Error::other)
-            .and_then(|bytes| files::replace_private(&path, &bytes));
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "not written");
-        }
-    }
-}
-
-/// What is known about changes after a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Confirmed {
-    /// The machine's memory.
-    pub memory: Memory,
-    /// What was in force lately.
-    pub history: History,
-    /// UID and generation of the Switch whose change is done.
-    pub ready: Option<(String, i64)>,
 }
 
 struct Agent<D, N, F, R> {
@@ -535,125 +477,6 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.state.write("bundle.json", &remembered);
             self.remembered = remembered;
         }
-    }
-
-    /// Hands Events to their writer, as far as their objects exist.
-    fn tell(&self, news: Vec<News>) {
-        let (Some(recorder), Some(gathered)) = (&self.parts.events, &self.gathered) else { return };
-        for News { about, kind, reason, action, note, at } in news {
-            let regarding = match about {
-                About::Node => gathered.node.as_ref().map(|node| Regarding {
-                    kind: "Node",
-                    namespace: None,
-                    name: self.parts.me.clone(),
-                    uid: node.uid.clone(),
-                }),
-                About::Service(name) => {
-                    gathered.facts.services.iter().find(|service| service.name == name).map(|service| {
-                        Regarding {
-                            kind: "Service",
-                            uid: service.uid.clone(),
-                            namespace: Some(name.namespace),
-                            name: name.name,
-                        }
-                    })
-                }
-            };
-            let kind = match kind {
-                Kind::Normal => "Normal",
-                Kind::Warning => "Warning",
-            };
-            if let Some(regarding) = regarding {
-                recorder.record(Record { regarding, kind, reason, action, note, at });
-            }
-        }
-    }
-
-    /// The revision that runs, as far as it is known.
-    fn in_force(&self) -> Option<&str> {
-        let confirmed = self.machine.confirmed();
-        let runs = |target: &Option<Target>| {
-            let text = |target: &Target| target.candidate.clone();
-            target.is_some() && target.as_ref().map(text) == confirmed.map(text)
-        };
-        let Desired { revision, revision_in_force, target, interim, .. } = &self.desired;
-        if runs(target) {
-            revision.as_deref()
-        } else if runs(interim) {
-            revision_in_force.as_deref()
-        } else {
-            None
-        }
-    }
-
-    /// Tells reporter and endpoint what this pass found.
-    fn speak(&mut self, judged: Option<&Result<Judgement, String>>, took: Duration) {
-        let now = Timestamp::now();
-        let judged = judged.map(|judged| judged.as_ref().map_err(String::as_str));
-        let instance =
-            self.desired.settings.as_ref().map_or("default", |settings| &settings.network_instance);
-        let mut verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);
-        verdict.issues.extend(self.remarks.iter().cloned());
-        if judged.is_some() {
-            self.parts.counters.looked(&verdict, took, matches!(judged, Some(Ok(_))));
-        }
-        if verdict.verdict == Word::Ok
-            && let Some(since) = self.unsynced.take()
-        {
-            self.parts.counters.programmed(since.elapsed());
-        }
-        let gathered = self.gathered.as_ref();
-        let grace = self.began.elapsed() < say::GRACE;
-        let first_words = judged.is_some() || self.desired.problem.is_some() || !grace;
-        let mut to_say =
-            ToSay { observed: gathered.and_then(|gathered| gathered.node.clone()), ..ToSay::default() };
-        // Words of an earlier life stand until there is something better to say.
-        if first_words || (gathered.is_some() && !self.speaker.stands()) {
-            let in_force = self.in_force().map(str::to_owned);
-            let switch: Option<&SwitchObject> = gathered.and_then(|gathered| gathered.switch.as_ref());
-            let outcome = Outcome {
-                now,
-                desired: &self.desired,
-                change: self.blocked.as_ref().unwrap_or(self.machine.status()),
-                validator: self.validation.by(),
-                plan: self.machine.plan(),
-                policy: self.policy,
-                in_force: in_force.as_deref(),
-                judged,
-                grace,
-                switch,
-                verdict: &verdict,
-            };
-            let before = self.speaker.conditions().clone();
-            let report = self.speaker.node(&outcome);
-            let mut news = Teller::conditions(&before, &report.conditions, now);
-            if matches!(judged, Some(Ok(_))) {
-                let stood = before.get(FIB_SYNCED).is_some_and(|s| s.condition.status == Status::False);
-                news.extend(self.teller.vips(&self.parts.me, &verdict.vips, stood, now));
-            }
-            let issues = self.teller.issues(&verdict.issues, now);
-            for issue in &issues {
-                tracing::warn!(reason = issue.reason, "skipped: {}", issue.note);
-            }
-            news.extend(issues);
-            self.tell(news);
-            let words = report.conditions.iter().map(|(kind, s)| (*kind, s.condition.status.to_string()));
-            self.parts.counters.said(words);
-            to_say.node = Some(report);
-            let uid = switch.and_then(|switch| switch.metadata.uid.clone());
-            to_say.switch = uid.zip(self.speaker.switch(&outcome));
-        }
-        self.parts.say.send_replace(Arc::new(to_say));
-        self.parts.published.send_replace(Published {
-            passed: Instant::now(),
-            ready: judged.is_some(),
-            waiting: if gathered.is_some() {
-                "no settings in force".to_owned()
-            } else {
-                self.complained.clone()
-            },
-            verdict: (gathered.is_some() || self.stale).then(|| Arc::new(verdict)),
-        });
     }
 }
 

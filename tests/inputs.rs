@@ -198,9 +198,9 @@ fn objects_that_make_no_sense_are_skipped_and_said() {
     leaf.lab.lab(&["node", "worker-8", "--ip", "192.168.1.11", "--label", "role=worker"]);
     skipped(&leaf, "DuplicateAddress", "Node worker-8: 192.168.1.11 is already the address of node worker-1");
     leaf.lab.kubectl(&["delete", "node", "worker-8"]);
-    wait_for("nothing is skipped any more", SOON, || {
+    wait_for("nothing is to mend any more", SOON, || {
         let seen = leaf.lab.condition("leaf1", "ConfigApplied").unwrap();
-        if seen["message"].as_str().unwrap().contains("skipped") { Err(seen.to_string()) } else { Ok(()) }
+        if seen["message"].as_str().unwrap().contains("to mend") { Err(seen.to_string()) } else { Ok(()) }
     });
 
     // An address from an annotation: whatever is no address never reaches a text.

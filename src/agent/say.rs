@@ -141,7 +141,7 @@ impl Speaker {
         };
         let mut applied = condition::config_applied(input, outcome.change);
         if applied.status == Status::True {
-            applied.message.push_str(&skipped(&outcome.verdict.issues));
+            applied.message.push_str(&to_mend(&outcome.verdict.issues));
         }
         self.applied = Some(applied.clone());
         // Work under way is no fault: what was said stands until it is known how it ends.
@@ -337,14 +337,14 @@ fn worth_seeing(issues: &[Issue]) -> impl Iterator<Item = &Issue> {
     issues.iter().filter(is_mistake).chain(issues.iter().filter(move |issue| !is_mistake(issue)))
 }
 
-/// The first input that was skipped, for the end of a sentence, and how many more there are.
-fn skipped(issues: &[Issue]) -> String {
+/// The first mistake that stops nothing, for the end of a sentence, and how many more there are.
+fn to_mend(issues: &[Issue]) -> String {
     let mut mistakes = issues.iter().filter(|issue| issue.reason != "NotOurs");
     let Some(Issue { object, reason, message }) = mistakes.next() else { return String::new() };
     let message: String = message.chars().take(LONGEST_LINE).collect();
     let more = mistakes.count();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    format!("; skipped: {object}: {message} ({reason}){more}")
+    format!("; to mend: {object}: {message} ({reason}){more}")
 }
 
 /// What this switch can do, as far as it was found out.
