@@ -113,5 +113,7 @@ pub fn child() -> anyhow::Result<()> {
         Err(mistake) => Answer::Mistaken(mistake),
     };
     std::io::stdout().lock().write_all(&serde_json::to_vec(&answer)?)?;
+    // The end of the process frees it faster than taking ten thousand neighbours apart.
+    std::mem::forget((job, answer));
     Ok(())
 }

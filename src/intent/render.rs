@@ -299,10 +299,10 @@ pub fn texts_of(templates: &BTreeMap<String, String>) -> impl Iterator<Item = (&
     templates.iter().map(|(name, text)| (name.as_str(), text.as_str()))
 }
 
-/// The context with an element in each list of ours that is empty now: what a template may name in it does not depend on
-/// whether a node is there.
+/// The context with one element in each list of ours, also where it is empty now: what a template may name in it does not
+/// depend on whether a node is there. Of a list only its first element is looked at, so the others are left out.
 pub fn shape(context: &Value) -> Value {
-    let mut shape = context.clone();
+    let mut shape = firsts(context);
     let mut sample = |list: &[&str], element: Value| {
         let list = list.iter().try_fold(&mut shape, |value, step| value.get_mut(*step));
         if let Some(list) = list.and_then(Value::as_array_mut).filter(|list| list.is_empty()) {
@@ -323,6 +323,16 @@ pub fn shape(context: &Value) -> Value {
         sample(&[list], json!(""));
     }
     shape
+}
+
+fn firsts(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.first().map(firsts).into_iter().collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(name, value)| (name.clone(), firsts(value))).collect())
+        }
+        plain => plain.clone(),
+    }
 }
 
 fn plain(file: &str, problem: &str) -> Mistake {

@@ -251,10 +251,11 @@ async fn populate(client: &kube::Client, numbers: std::ops::Range<u32>) {
         let (services, slices, post, endpoints) = (&services, &slices, &post, &endpoints);
         async move {
             let name = format!("web-{number}");
+            // Policy Local would need a port for health checks, of which there are 2 768 in all.
             let service = object(json!({
                 "metadata": {"name": name, "labels": {"app": "web"}},
                 "spec": {
-                    "type": "LoadBalancer", "externalTrafficPolicy": "Local", "allocateLoadBalancerNodePorts": false,
+                    "type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
                     "ports": [{"port": 80}],
                 },
             }));
@@ -273,7 +274,7 @@ async fn populate(client: &kube::Client, numbers: std::ops::Range<u32>) {
 
 /// The routes, on a port of their own; each uses one group of sixteen.
 fn routes(lab: &Lab) {
-    let mut lines = "link add fan type dummy\nlink set fan up\naddr add 10.66.0.1/24 dev fan\n".to_owned();
+    let mut lines = "link add fan type veth peer name fan-end\nlink set fan up\nlink set fan-end up\naddr add 10.66.0.1/24 dev fan\n".to_owned();
     for node in 1..=NODES {
         writeln!(lines, "nexthop add id {node} via {} dev fan", hop(node)).unwrap();
     }
