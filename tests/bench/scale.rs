@@ -39,6 +39,8 @@ fn vips() -> u32 {
 const NODES: u32 = 16;
 /// Requests to the API server under way at once.
 const AT_ONCE: usize = 48;
+/// Far from the next-hops that zebra numbers for itself.
+const GROUP: u32 = 10_000_000;
 const ROUNDS: u32 = 10;
 const LONG: Duration = Duration::from_secs(120);
 
@@ -134,7 +136,7 @@ fn main() {
         "add",
         &vip(vips()),
         "nhid",
-        "1000",
+        &GROUP.to_string(),
         "proto",
         "static",
         "metric",
@@ -276,12 +278,12 @@ async fn populate(client: &kube::Client, numbers: std::ops::Range<u32>) {
 fn routes(lab: &Lab) {
     let mut lines = "link add fan type veth peer name fan-end\nlink set fan up\nlink set fan-end up\naddr add 10.66.0.1/24 dev fan\n".to_owned();
     for node in 1..=NODES {
-        writeln!(lines, "nexthop add id {node} via {} dev fan", hop(node)).unwrap();
+        writeln!(lines, "nexthop add id {} via {} dev fan", GROUP + node, hop(node)).unwrap();
     }
-    let group: Vec<String> = (1..=NODES).map(|node| node.to_string()).collect();
-    writeln!(lines, "nexthop add id 1000 group {}", group.join("/")).unwrap();
+    let group: Vec<String> = (1..=NODES).map(|node| (GROUP + node).to_string()).collect();
+    writeln!(lines, "nexthop add id {GROUP} group {}", group.join("/")).unwrap();
     for number in 0..vips() {
-        writeln!(lines, "route add {}/32 nhid 1000 proto static metric 20", vip(number)).unwrap();
+        writeln!(lines, "route add {}/32 nhid {GROUP} proto static metric 20", vip(number)).unwrap();
     }
     batch(lab, &lines);
 }
