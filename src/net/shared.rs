@@ -69,6 +69,7 @@ impl<T: FromIterator<A>, A> FromIterator<A> for Shared<T> {
     }
 }
 
+#[expect(clippy::into_iter_without_iter, reason = "what is shared has an `iter` of its own")]
 impl<'a, T> IntoIterator for &'a Shared<T>
 where
     &'a T: IntoIterator,

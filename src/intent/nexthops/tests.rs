@@ -100,9 +100,10 @@ impl World {
 
     fn vip(&self, prefix: &str) -> ExpectedVip {
         let expectation = self.expect();
-        expectation.vips.get(&prefix.parse().unwrap()).map(|vip| ExpectedVip::clone(vip)).unwrap_or_else(
-            || panic!("{prefix} is not judged: {:?} {:?}", expectation.vips.keys(), expectation.issues),
-        )
+        let Some(vip) = expectation.vips.get(&prefix.parse().unwrap()) else {
+            panic!("{prefix} is not judged: {:?} {:?}", expectation.vips.keys(), expectation.issues)
+        };
+        ExpectedVip::clone(vip)
     }
 
     /// `HOP HOP`, or why there are none.

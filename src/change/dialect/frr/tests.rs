@@ -492,7 +492,10 @@ fn a_neighbour_that_changes_its_group_is_made_anew() {
 fn thirty_thousand_lines_go_in_one_plan() {
     let members = |count: u32| -> String {
         let address = |n: u32| std::net::Ipv4Addr::from(0x0A00_0000 + n);
-        (1..=count).map(|n| format!(" neighbor {} peer-group SWITCHLET-SPEAKERS\n", address(n))).collect()
+        let lines: Vec<String> = (1..=count)
+            .map(|n| format!(" neighbor {} peer-group SWITCHLET-SPEAKERS\n", address(n)))
+            .collect();
+        lines.concat()
     };
     let text = |members: String| {
         format!(
