@@ -229,8 +229,8 @@ impl Pair {
             if std::env::var_os("CHANGES_STEPS").is_some() {
                 eprintln!(
                     "read and planned {read:?}, applied {:?}, read back {:?}",
-                    applied - read,
-                    change - applied
+                    applied.saturating_sub(read),
+                    change.saturating_sub(applied)
                 );
             }
             is_in_force(&self.ours, text);
