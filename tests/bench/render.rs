@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         "target",
         "in process (peer)",
         "child ÷ peer",
-        "static release's child",
+        "the static binary's child",
     ]);
     for (what, job) in [
         ("nothing but the start", nothing()),

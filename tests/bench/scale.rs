@@ -155,8 +155,9 @@ fn main() {
     remember("all listed anew (from the peak's reset)", "peak ≤ 80 MB");
 
     // Reasons for what differs, against the table of zebra.
-    let gone: String = (0..100).map(|number| format!("route del {}/32\n", vip(number))).collect();
-    let (before, _) = (reset_peak(pid), ());
+    let gone: Vec<String> = (0..100).map(|number| format!("route del {}/32\n", vip(number))).collect();
+    let gone = gone.concat();
+    let before = reset_peak(pid);
     batch(&lab, &gone);
     wait_for("the differences are seen", LONG, || {
         let seen = lab.endpoint("leaf1", "/metrics");
