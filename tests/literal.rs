@@ -159,7 +159,8 @@ fn a_frozen_validator_is_said_and_holds_up_no_look(release: Release) {
     let first = looked();
     switch.lab.lab(&["in", "leaf1", "ip", "route", "add", "203.0.113.77/32", "dev", "lo"]);
     assert!(eventually(Duration::from_secs(5), || looked() != first), "no look while a validation hangs");
-    assert!(switch.lab.endpoint("leaf1", "/v1/verdict").contains("203.0.113.77/32"));
+    let seen = || switch.lab.endpoint("leaf1", "/v1/verdict").contains("203.0.113.77/32");
+    assert!(eventually(Duration::from_secs(5), seen), "the new route is not seen meanwhile");
     let late = || agent.log()[from..].contains("the validator did not end within 20 s");
     assert!(eventually(Duration::from_secs(40), late), "{}", agent.log());
     assert!(
