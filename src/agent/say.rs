@@ -160,6 +160,12 @@ impl Speaker {
         if *outcome.change == ChangeStatus::Retired {
             return NodeReport { conditions: BTreeMap::new(), health: None };
         }
+        // A start is no change for the worse: a label that has never been there waits for something to say.
+        let starting =
+            |stamped: &Stamped| matches!(stamped.condition.reason, Reason::Starting | Reason::InProgress);
+        if self.health.is_none() && self.conditions.get(CONFIG_APPLIED).is_some_and(starting) {
+            return NodeReport { conditions: self.conditions.clone(), health: None };
+        }
         let wanted = condition::label(self.conditions.values().map(|stamped| &stamped.condition));
         NodeReport { conditions: self.conditions.clone(), health: Some(self.label(wanted, outcome.now)) }
     }

@@ -174,6 +174,18 @@ fn a_plan_that_may_not_be_applied_is_all_there_is_to_do() {
     assert_eq!(node.conditions[CONFIG_APPLIED].condition.status, Status::False);
 }
 
+#[test]
+fn a_start_does_not_show_a_label_that_takes_a_minute_to_improve() {
+    let mut speaker = Speaker::default();
+    let (node, _) = pass().with(ChangeStatus::InProgress).said(&mut speaker, at(0));
+    assert_eq!(node.health, None);
+    let (node, _) = pass().said(&mut speaker, at(1));
+    assert_eq!(node.health, Some("ok"));
+    let lost = ChangeStatus::Unreachable("bgpd does not answer".into());
+    let (node, _) = pass().with(lost).said(&mut speaker, at(2));
+    assert_eq!(node.health, Some("unknown"));
+}
+
 fn vip(number: u32, state: State) -> VipVerdict {
     let address = std::net::Ipv4Addr::from(0xCB00_7100 + number);
     VipVerdict {
