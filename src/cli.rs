@@ -381,7 +381,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         let writer = Writer::new(clients.calls.clone(), &me, &namespace);
         tokio::spawn(reporter::run(writer, to_say, counters.clone(), seed));
     }
-    let events = clients.as_ref().map(|c| Recorder::start(c.calls.clone(), &me, counters.clone()));
+    let events = clients.as_ref().map(|c| Recorder::start(c.calls.clone(), &me, seed, counters.clone()));
     let hints = Hints::open()
         .inspect_err(
             |error| tracing::warn!(%error, "no kernel events; the table is looked at every 10 s only"),

@@ -10,11 +10,13 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+mod backoff;
 mod shared;
 mod spread;
 #[cfg(test)]
 mod tests;
 
+pub use backoff::{Backoff, spread};
 pub use shared::Shared;
 pub use spread::{HashLayer, Hashing, Resilient};
 

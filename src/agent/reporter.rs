@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::cluster::OwnNode;
 use crate::cluster::chain;
 use crate::cluster::report::{NodeReport, ReportError, Writer};
+use crate::net::{Backoff, spread};
 use crate::telemetry::Counters;
 
 #[cfg(test)]
@@ -24,8 +25,7 @@ const HEARTBEAT: Duration = Duration::from_secs(300);
 const HEARTBEAT_JITTER: Duration = Duration::from_secs(60);
 /// A write is seen in the watch a moment later; until then the old Node is no reason to write again.
 const ECHO: Duration = Duration::from_secs(5);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// What is to be said after a pass.
 #[derive(Debug, Clone, Default)]
@@ -137,9 +137,8 @@ impl Sent {
         }
         let now = Instant::now();
         if failed {
-            let wait = FIRST_RETRY.saturating_mul(1 << self.attempts.min(6)).min(LONGEST_RETRY);
+            self.not_before = Some(now + RETRY.wait(self.attempts, self.seed));
             self.attempts += 1;
-            self.not_before = Some(now + wait + self.jitter(wait / 4));
         } else {
             self.attempts = 0;
             self.not_before = None;
@@ -156,8 +155,6 @@ impl Sent {
     }
 
     fn jitter(&self, most: Duration) -> Duration {
-        let mixed =
-            self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(u64::from(self.attempts)) >> 32;
-        most / 1024 * u32::try_from(mixed % 1024).unwrap_or(0)
+        spread(most, self.seed, self.attempts)
     }
 }

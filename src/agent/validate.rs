@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::change::diff::{Candidate, Checked};
+use crate::net::Backoff;
 use crate::nos::{Validator, ValidatorError};
 
 /// Candidates whose answers are kept: the wanted one, the one in force, and what a revert goes back to, each as rendered
 /// and in canonical form; and some more for neighbours that come and go.
 const MOST_KEPT: usize = 8;
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(120);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(120) };
 
 /// What is known of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,9 +142,8 @@ impl Validation {
                     Some(late) if late.hash == hash => late.attempts + 1,
                     _ => 0,
                 };
-                let wait = FIRST_RETRY.saturating_mul(1 << attempts.min(6)).min(LONGEST_RETRY);
-                let spread = u32::try_from(self.seed % 256).unwrap_or(0);
-                let again = Instant::now() + wait + wait / 1024 * spread;
+                let wait = RETRY.wait(attempts, self.seed);
+                let again = Instant::now() + wait;
                 tracing::warn!("{why}; asked again in {} s", wait.as_secs());
                 self.late = Some(Late { hash, why, attempts, again });
                 return;

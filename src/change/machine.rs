@@ -20,9 +20,9 @@ use super::{
 };
 use crate::change::consent;
 use crate::change::diff::{Global, Journal, Plan, Refusal, Running};
+use crate::net::Backoff;
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -471,13 +471,10 @@ impl<D: Dialect> CommitMachine<D> {
         State::Confirmed { until: now + DRIFT_PERIOD }
     }
 
-    /// The next try: 1 s, doubled each time up to 60 s, up to a quarter longer by switch and try.
+    /// The next try.
     fn later(&mut self, now: Instant) -> Instant {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.attempts.min(6)).min(LONGEST_RETRY);
+        let wait = RETRY.wait(self.attempts, self.seed);
         self.attempts += 1;
-        let spread =
-            (self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(self.attempts)) >> 33)
-                % 256;
-        now + wait + wait / 1024 * u32::try_from(spread).unwrap_or(0)
+        now + wait
     }
 }

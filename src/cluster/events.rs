@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::chain;
 use crate::intent::snapshot::digest;
+use crate::net::Backoff;
 
 /// Who reports: `reportingController` of each Event.
 const CONTROLLER: &str = "switchlet.io/agent";
@@ -31,8 +32,7 @@ const REFILL: Duration = Duration::from_secs(10);
 const MOST_WAITING: usize = 200;
 /// Longest `note`, bytes, and longest `action` and `reason` are the API's own bounds.
 const LONGEST_NOTE: usize = 1000;
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// One Event, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +77,10 @@ pub trait Tally: Clone + Send + 'static {
 pub struct Recorder(mpsc::UnboundedSender<Record>);
 
 impl Recorder {
-    /// A recorder that writes for the switch `me`.
-    pub fn start(client: Client, me: &str, tally: impl Tally) -> Self {
+    /// A recorder that writes for the switch `me`. `seed` spreads the retries of many switches.
+    pub fn start(client: Client, me: &str, seed: u64, tally: impl Tally) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(run(client, Arc::from(me), receiver, tally));
+        tokio::spawn(run(client, Arc::from(me), seed, receiver, tally));
         Self(sender)
     }
 
@@ -118,7 +118,13 @@ impl Bucket {
     }
 }
 
-async fn run(client: Client, me: Arc<str>, mut records: mpsc::UnboundedReceiver<Record>, tally: impl Tally) {
+async fn run(
+    client: Client,
+    me: Arc<str>,
+    seed: u64,
+    mut records: mpsc::UnboundedReceiver<Record>,
+    tally: impl Tally,
+) {
     let mut waiting: VecDeque<Record> = VecDeque::new();
     let mut written: BTreeMap<Key, Written> = BTreeMap::new();
     let mut bucket = Bucket { tokens: BURST, filled: Instant::now() };
@@ -159,20 +165,12 @@ async fn run(client: Client, me: Arc<str>, mut records: mpsc::UnboundedReceiver<
                 if attempts == 0 {
                     tracing::debug!(error = %chain(&error), "an Event could not be written; trying again");
                 }
-                let wait = FIRST_RETRY.saturating_mul(1 << attempts.min(6)).min(LONGEST_RETRY);
+                let wait = RETRY.wait(attempts, seed);
                 attempts += 1;
-                tokio::time::sleep(wait + jitter(&me, attempts, wait / 4)).await;
+                tokio::time::sleep(wait).await;
             }
         }
     }
-}
-
-/// Spreads the retries of many switches.
-fn jitter(me: &str, attempts: u32, most: Duration) -> Duration {
-    let mixed = me
-        .bytes()
-        .fold(u64::from(attempts), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
-    most / 1024 * u32::try_from((mixed >> 16) % 1024).unwrap_or(0)
 }
 
 /// The server answered, and would answer the same again.
