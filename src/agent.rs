@@ -14,14 +14,13 @@ use tokio::time::Instant;
 
 use crate::change::consent::History;
 use crate::change::diff::Plan;
-use crate::change::{ApplyPolicy, ChangeStatus, CommitMachine, Dialect, Seen, Step, Want};
+use crate::change::{ChangeStatus, CommitMachine, Dialect, Seen, Step};
 use crate::cluster::events::Recorder;
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
 use crate::health::clock::{Clocks, Judgement};
 use crate::health::condition::{self, Condition, Reason, Status};
 use crate::intent::snapshot::Issue;
-use crate::intent::switch::Apply;
 use crate::nos::{NosDriver, NosError};
 use crate::rib::RibReader;
 use crate::telemetry::{Counters, Published};
@@ -90,17 +89,12 @@ struct Agent<D, N, F, R> {
     validation: Validation,
     /// Why the desired candidate has not become the machine's; that one's work goes on meanwhile.
     blocked: Option<ChangeStatus>,
-    /// What the machine wants.
-    accepted: Option<Want>,
-    /// What the Switch said about changes, when the desired texts were taken over.
-    apply: Apply,
     /// Remarks about the desired texts.
     remarks: Vec<Issue>,
     speaker: Speaker,
     teller: Teller,
     desired: Desired,
     gathered: Option<Gathered>,
-    policy: ApplyPolicy,
     began: Instant,
     /// The bundle in force is kept up from memory.
     stale: bool,
@@ -143,14 +137,11 @@ where
         machine,
         validation: Validation::new(seed),
         blocked: None,
-        accepted: None,
-        apply: Apply::default(),
         remarks: Vec::new(),
         speaker: Speaker::new(saved.ready.clone()),
         teller: Teller::default(),
         desired: Desired::default(),
         gathered: None,
-        policy: ApplyPolicy::default(),
         began: now,
         stale: false,
         adopted: false,
@@ -326,8 +317,6 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         {
             tracing::error!(reason = ?problem.reason, revision = desired.wanted, "refused: {}", problem.message);
         }
-        let apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
-        self.apply = apply;
         self.desired = desired;
         self.gathered = Some(gathered);
         self.want(now);
@@ -337,14 +326,13 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     async fn without_api(&mut self) {
         self.look_again = Instant::now() + LOOK_PERIOD;
         if !self.stale && self.began.elapsed() >= STALE_AFTER {
-            if let Some((desired, apply)) = self.parts.deriver.from_memory().await {
+            if let Some(desired) = self.parts.deriver.from_memory().await {
                 tracing::warn!(
                     revision = desired.revision,
                     "the API server has said nothing since the start; the last good bundle is kept up"
                 );
                 self.stale = true;
                 self.parts.counters.stale(true);
-                self.apply = apply;
                 self.desired = desired;
             }
         } else if !self.stale {
@@ -463,19 +451,19 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.state.write("clocks.json", &clocks);
             self.clocks = clocks;
         }
-        let confirmed = Confirmed {
-            memory: self.machine.memory().clone(),
-            history: self.history.clone(),
-            ready: self.speaker.ready().cloned(),
-        };
-        if confirmed != self.saved {
-            self.parts.state.write("confirmed.json", &confirmed);
-            self.saved = confirmed;
+        // Compared where they are: texts of a megabyte are not copied in every pass.
+        let Confirmed { memory, history, ready } = &self.saved;
+        if (self.machine.memory(), &self.history, self.speaker.ready()) != (memory, history, ready.as_ref()) {
+            self.saved = Confirmed {
+                memory: self.machine.memory().clone(),
+                history: self.history.clone(),
+                ready: self.speaker.ready().cloned(),
+            };
+            self.parts.state.write("confirmed.json", &self.saved);
         }
-        let remembered = self.parts.deriver.remembered();
-        if remembered != self.remembered {
-            self.parts.state.write("bundle.json", &remembered);
-            self.remembered = remembered;
+        if !self.parts.deriver.remembers(&self.remembered) {
+            self.remembered = self.parts.deriver.remembered();
+            self.parts.state.write("bundle.json", &self.remembered);
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Desired {
     pub platform: Platform,
     /// Values of the secrets by placeholder.
     pub secrets: BTreeMap<String, String>,
+    /// What the Switch says about changes.
+    pub apply: Apply,
     /// When a neighbour whose node has left is to be removed.
     pub next: Option<Timestamp>,
 }
@@ -141,6 +143,14 @@ impl Deriver {
         self.apply = apply;
     }
 
+    /// True if `remembered` is what [`Self::remembered`] would give.
+    pub fn remembers(&self, remembered: &Remembered) -> bool {
+        let Remembered { bundle, departures, apply } = remembered;
+        self.in_force.as_ref().map(|good| &good.bundle) == bundle.as_ref()
+            && self.departures == *departures
+            && self.apply == *apply
+    }
+
     /// What must survive a restart.
     pub fn remembered(&self) -> Remembered {
         Remembered {
@@ -153,7 +163,7 @@ impl Deriver {
     /// What is desired while the API server has said nothing since the start: the bundle in force with the neighbours of
     /// before. Nothing is expected of the forwarding table: nobody knows what the cluster wants. `None` if no bundle
     /// is remembered.
-    pub async fn from_memory(&mut self) -> Option<(Desired, Apply)> {
+    pub async fn from_memory(&mut self) -> Option<Desired> {
         let Good { bundle, settings } = self.in_force.clone()?;
         let peers = with(self.departures.present(), &self.departures.all(), |_| true);
         let mut secrets = self.secrets(&settings).ok()?;
@@ -163,7 +173,7 @@ impl Deriver {
         let target = Target { candidate, bundle: bundle.hash(), peers };
         let message = "the API server has said nothing since the start; the last good bundle is kept up";
         let issue = Issue::new(format!("Bundle {revision}"), "StaleBundle", message);
-        let desired = Desired {
+        Some(Desired {
             revision: Some(revision.clone()),
             revision_in_force: Some(revision),
             expectation: Expectation { issues: vec![issue], ..Expectation::default() },
@@ -172,9 +182,9 @@ impl Deriver {
             interim: Some(target),
             platform: self.platform.clone(),
             secrets,
+            apply: self.apply.clone(),
             ..Desired::default()
-        };
-        Some((desired, self.apply.clone()))
+        })
     }
 
     /// `target` was confirmed: its bundle is in force. True if it was not before.
@@ -240,7 +250,8 @@ impl Deriver {
             }
         };
         let Some(good) = self.good.clone() else {
-            return Desired { wanted: wanted(gathered, &Peers::new()), problem, ..Desired::default() };
+            let (wanted, apply) = (wanted(gathered, &Peers::new()), self.apply.clone());
+            return Desired { wanted, problem, apply, ..Desired::default() };
         };
         let judged = self.in_force.clone().unwrap_or_else(|| good.clone());
         let mut expectation = self.expect(&judged.settings, gathered);
@@ -293,6 +304,7 @@ impl Deriver {
             interim,
             platform: self.platform.clone(),
             secrets,
+            apply: self.apply.clone(),
         }
     }
 
@@ -341,8 +353,8 @@ impl Deriver {
             return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
         }
         let secrets = self.secrets(&settings)?;
-        let expectation = self.expect(&settings, gathered);
-        self.candidate(&settings, &expectation.peers, bundle, &secrets).await?;
+        let peers = self.peers(&settings, &gathered.facts);
+        self.candidate(&settings, &peers, bundle, &secrets).await?;
         Ok(settings)
     }
 

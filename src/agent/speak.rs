@@ -103,7 +103,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 change: self.blocked.as_ref().unwrap_or(self.machine.status()),
                 validator: self.validation.by(),
                 plan: self.machine.plan(),
-                policy: self.policy,
+                policy: self.desired.apply.policy.into(),
                 in_force: in_force.as_deref(),
                 judged,
                 grace,

@@ -17,9 +17,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// Tells the machine what is desired, as soon as the NOS's own parser has taken it; until then the bundle in force is
     /// kept up. A retired switch needs no text.
     pub(super) fn want(&mut self, now: Timestamp) {
-        self.policy = self.apply.policy.into();
         self.parts.driver.set_secrets(self.desired.secrets.clone());
-        if self.policy == ApplyPolicy::Retired {
+        if ApplyPolicy::from(self.desired.apply.policy) == ApplyPolicy::Retired {
             self.blocked = None;
             return self.accept(Target::default(), None, now);
         }
@@ -49,8 +48,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             Err(why) => {
                 self.blocked = Some(why);
                 // What is in force goes on, with the policy of now.
-                let last = self.accepted.as_ref().map(|want| want.target.clone());
-                if let Some(kept) = interim.clone().or_else(|| self.machine.confirmed().cloned()).or(last) {
+                let last = || self.machine.confirmed().or(self.machine.wanted()).cloned();
+                if let Some(kept) = interim.clone().or_else(last) {
                     self.accept(kept, interim, now);
                 }
             }
@@ -64,17 +63,16 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             approved: switch.and_then(|switch| switch.spec.approved_plan.clone()),
             proven: self.history.proves(&target, now),
         };
-        let want = Want {
+        let apply = &self.desired.apply;
+        self.machine.want(Want {
             target,
             interim,
             consent,
-            policy: self.policy,
-            drift: self.apply.drift.into(),
+            policy: apply.policy.into(),
+            drift: apply.drift.into(),
             adopt: self.desired.adopt.clone(),
-            retry: self.apply.retry,
-        };
-        self.accepted = Some(want.clone());
-        self.machine.want(want);
+            retry: apply.retry,
+        });
     }
 
     /// The canonical form of a text, or why there is none now.

@@ -177,6 +177,11 @@ impl<D: Dialect> CommitMachine<D> {
         &self.dialect
     }
 
+    /// What is wanted, or will be once the change in flight has settled.
+    pub fn wanted(&self) -> Option<&Target> {
+        self.next.as_ref().or(self.want.as_ref()).map(|want| &want.target)
+    }
+
     /// How the wanted change stands.
     pub fn status(&self) -> &ChangeStatus {
         &self.status
