@@ -95,10 +95,7 @@ impl FrrDriver {
     }
 
     fn reveal(&self, text: &str) -> String {
-        self.secrets
-            .iter()
-            .chain(&self.others)
-            .fold(text.to_owned(), |text, (placeholder, value)| text.replace(placeholder.as_str(), value))
+        dialect::secrets::reveal(text, self.secrets.iter().chain(&self.others))
     }
 
     /// Puts a placeholder for every password, ours or not: FRR prints them in clear.

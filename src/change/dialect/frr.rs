@@ -62,15 +62,13 @@ impl change::Dialect for Frr {
         let text = |texts: &BTreeMap<String, String>| texts.get(OWNER).cloned();
         let wanted = text(&candidate.texts).ok_or_else(|| Refusal::NoText(OWNER.to_owned()))?;
         if candidate.literal.contains_key(OWNER) {
-            let plan = whole::plan(&text(&running.texts).unwrap_or_default(), &wanted)?;
-            return Ok(Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() });
+            return Ok(of_owner(whole::plan(&text(&running.texts).unwrap_or_default(), &wanted)?));
         }
         let confirmed = known.confirmed.and_then(|confirmed| text(&confirmed.texts));
         let running = text(&running.texts).unwrap_or_default();
         let journal = known.journal.get(OWNER).map(Vec::as_slice).unwrap_or_default();
         let known = Known { confirmed: confirmed.as_deref(), adopt: known.adopt, journal };
-        let plan = plan(&running, &wanted, known)?;
-        Ok(Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() })
+        Ok(of_owner(plan(&running, &wanted, known)?))
     }
 
     fn nothing(&self) -> Candidate {
@@ -79,12 +77,8 @@ impl change::Dialect for Frr {
 
     fn undo(&self, now: &Running, before: &Running, failed: &Candidate) -> Plan {
         let text = |running: &Running| running.texts.get(OWNER).cloned().unwrap_or_default();
-        let plan = if failed.literal.contains_key(OWNER) {
-            whole::undo(&text(now), &text(before))
-        } else {
-            undo(&text(now), &text(before))
-        };
-        Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() }
+        let undo = if failed.literal.contains_key(OWNER) { whole::undo } else { undo };
+        of_owner(undo(&text(now), &text(before)))
     }
 
     fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal> {
@@ -109,24 +103,18 @@ impl change::Dialect for Frr {
     }
 }
 
+fn of_owner(plan: Option<OwnerPlan>) -> Plan {
+    Plan { owners: plan.map(|plan| (OWNER.to_owned(), plan)).into_iter().collect() }
+}
+
 /// Of what runs after loading `text` that which is ours, and the globals that it sets.
 fn own_and_globals(text: &str, loaded: &str) -> Vec<Path> {
-    let slots: BTreeSet<(Path, String)> = tree::flatten(text)
-        .iter()
-        .filter(|path| is_global(path))
-        .filter_map(|path| {
-            slot(path).or_else(|| path.last().cloned()).map(|slot| (context(path).to_vec(), slot))
-        })
-        .collect();
+    let place = |path: &Path| (context(path).to_vec(), slot_or_line(path));
+    let places: BTreeSet<(Path, String)> =
+        tree::flatten(text).iter().filter(|path| is_global(path)).map(place).collect();
     let loaded = telling(tree::flatten(loaded));
     let members = members(&loaded);
-    let wanted = |path: &Path| {
-        is_ours(path, &members)
-            || (is_global(path)
-                && slot(path)
-                    .or_else(|| path.last().cloned())
-                    .is_some_and(|slot| slots.contains(&(context(path).to_vec(), slot))))
-    };
+    let wanted = |path: &Path| is_ours(path, &members) || (is_global(path) && places.contains(&place(path)));
     loaded.into_iter().filter(wanted).collect()
 }
 
@@ -255,14 +243,14 @@ fn commands(
     goes_whole: &dyn Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut writer = Writer::default();
-    for stage in [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member] {
+    for stage in STAGES {
         for path in add.iter().filter(|path| stage_of(path) == stage) {
             writer.write(context(path), &path[path.len() - 1], is_block(path));
         }
         writer.leave();
     }
     let removals = collapse(remove, remaining, goes_whole);
-    for stage in [Stage::Member, Stage::Group, Stage::Policy, Stage::Profile, Stage::Filter, Stage::Global] {
+    for stage in STAGES.into_iter().rev() {
         for path in removals.iter().filter(|path| stage_of(path) == stage) {
             writer.write(context(path), &negation(path), false);
         }
@@ -271,7 +259,10 @@ fn commands(
     writer.lines
 }
 
-/// The order in which lines become effective without letting anything unfiltered in.
+/// The order in which lines become effective without letting anything unfiltered in; they go in reverse.
+const STAGES: [Stage; 6] =
+    [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Global,
@@ -520,6 +511,11 @@ fn check_members(running: &[Path], wanted: &BTreeSet<String>, known: Known<'_>) 
     }
     let name = neighbor(&found[found.len() - 1]).unwrap_or_default();
     Err(Refusal::GlobalConflict { wanted: format!("neighbor {name}"), found: show(found) })
+}
+
+/// What a line takes the place of: others with its slot, or only itself.
+fn slot_or_line(path: &[String]) -> String {
+    slot(path).unwrap_or_else(|| path[path.len() - 1].clone())
 }
 
 /// Lines of which only one can stand in a context: writing the new one replaces the old one.

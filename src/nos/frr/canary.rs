@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::change::dialect::frr::{self as dialect, Numbered};
 use crate::change::diff::{Candidate, Checked, Complaint};
-use crate::nos::frr::Places;
+use crate::nos::frr::{PROBE, Places};
 use crate::nos::{Validator, ValidatorError};
 use crate::vty::Vty;
 
@@ -90,9 +90,7 @@ impl Canary {
         }
         let socket = crate::vty::Daemon::Zebra.socket(&self.places.run(), self.places.instance.as_deref());
         let profile = async {
-            let mut vty = Vty::open(&socket, Duration::from_secs(1)).await.ok()?;
-            vty.enable().await.ok()?;
-            let text = vty.ask("show running-config").await.ok()?.text;
+            let text = super::ask(&socket, PROBE, "show running-config").await.ok()?;
             text.lines()
                 .find_map(|line| line.strip_prefix("frr defaults "))
                 .map(|name| name.trim().to_owned())
@@ -148,10 +146,7 @@ impl Validator for Canary {
     async fn check(&self, candidate: &Candidate) -> Result<Checked, ValidatorError> {
         let owned = candidate.literal.get(dialect::OWNER).or_else(|| candidate.texts.get(dialect::OWNER));
         let Some(text) = owned else { return Ok(Checked::default()) };
-        let text = self
-            .secrets
-            .iter()
-            .fold(text.clone(), |text, (placeholder, value)| text.replace(placeholder.as_str(), value));
+        let text = dialect::secrets::reveal(text, &self.secrets);
         let checking = async {
             let (daemons, profile) = self.like_the_switch().await;
             self.ask(&Job { text, daemons, profile }).await
@@ -344,9 +339,7 @@ impl World {
     async fn read(&self, daemons: &[String]) -> io::Result<String> {
         let mut texts: BTreeMap<&str, String> = BTreeMap::new();
         for daemon in daemons {
-            let mut vty = Vty::open(&self.socket(daemon), ANSWER).await?;
-            vty.enable().await?;
-            texts.insert(daemon, vty.ask("show running-config").await?.text);
+            texts.insert(daemon, super::ask(&self.socket(daemon), ANSWER, "show running-config").await?);
         }
         Ok(dialect::merge(&texts))
     }

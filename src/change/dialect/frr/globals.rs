@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Known, Path, context, show, slot, telling, tree};
+use super::{Known, Path, context, show, slot, slot_or_line, telling, tree};
 use crate::change::diff::{Global, Refusal};
 
 /// The closed list of globals: set if absent, refused if another value runs.
@@ -66,12 +66,11 @@ pub(super) struct Globals {
 /// Sets the globals of `wanted` against what runs and what we have set before.
 pub(super) fn settle(running: &[Path], wanted: &[Path], known: &[Global], ours: &[Path]) -> Globals {
     let mut result = Globals { journal: Vec::new(), restored: vec![], given_up: vec![], replaced: vec![] };
-    let slot_of = |path: &Path| slot(path).unwrap_or_else(|| path[path.len() - 1].clone());
     let in_slot = |paths: &[Path], around: &[String], slot: &str| {
-        paths.iter().find(|path| context(path) == around && slot_of(path) == slot).cloned()
+        paths.iter().find(|path| context(path) == around && slot_or_line(path) == slot).cloned()
     };
     for path in wanted.iter().filter(|path| is_global(path)) {
-        let (around, slot) = (context(path), slot_of(path));
+        let (around, slot) = (context(path), slot_or_line(path));
         let entry = known.iter().find(|global| global.context == around && global.slot == slot);
         let runs = in_slot(running, around, &slot);
         let found = match (&runs, entry) {

@@ -58,6 +58,13 @@ pub fn conceal(text: &str, mut replace: impl FnMut(&str) -> String) -> String {
     concealed
 }
 
+/// `text` with the values in the places of their placeholders.
+pub fn reveal<'a>(text: &str, secrets: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    secrets
+        .into_iter()
+        .fold(text.to_owned(), |text, (placeholder, value)| text.replace(placeholder.as_str(), value))
+}
+
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     line.split_whitespace().map(move |word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
 }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Path, context, is_block, is_global, is_ours, members, slot, stage_of, tree};
-use super::{Stage, Writer};
+use super::{Path, STAGES, Stage, context, is_block, is_global, is_ours, members};
+use super::{slot_or_line, stage_of, tree};
 use crate::change::diff::Global;
 
 /// Our part stands between these comments. FRR drops them when it writes the file itself; then our lines are found
@@ -83,10 +83,10 @@ pub fn splice(file: &str, candidate: &str, journal: &[Global]) -> String {
     let mut text = tidy(&kept);
     let back = restored(&text, &wanted, journal);
     if !back.is_empty() {
-        text.extend(["!\n", &written(&back), "\n"]);
+        text.extend(["!\n", &written(&back)]);
     }
     if !wanted.is_empty() {
-        text.extend([BEGIN, "\n", &written(&wanted), "\n", END, "\n"]);
+        text.extend([BEGIN, "\n", &written(&wanted), END, "\n"]);
     }
     text
 }
@@ -105,28 +105,10 @@ fn restored(file: &str, wanted: &[Path], journal: &[Global]) -> Vec<Path> {
         .collect()
 }
 
-fn slot_or_line(path: &Path) -> String {
-    slot(path).or_else(|| path.last().cloned()).unwrap_or_default()
-}
-
 /// Lines as a text of their own. FRR merges blocks that are opened twice, so it need not be woven in.
 fn written(wanted: &[Path]) -> String {
-    let mut writer = Writer::default();
-    for stage in [Stage::Global, Stage::Filter, Stage::Profile, Stage::Policy, Stage::Group, Stage::Member] {
-        for path in wanted.iter().filter(|path| stage_of(path) == stage) {
-            let depth = path.len() - 1;
-            // A block that is already open is not opened again.
-            if is_block(path)
-                && writer.open.get(depth) == path.last()
-                && writer.open[..depth] == path[..depth]
-            {
-                continue;
-            }
-            writer.write(context(path), &path[depth], is_block(path));
-        }
-        writer.leave();
-    }
-    writer.lines.join("\n")
+    let of_stage = |stage: Stage| tree::write(wanted.iter().filter(|path| stage_of(path) == stage));
+    STAGES.map(of_stage).concat()
 }
 
 /// Drops runs of separators that removed blocks leave behind, and empty blocks' remains.

@@ -52,8 +52,8 @@ pub fn numbered(text: &str) -> Vec<Numbered> {
     lines
 }
 
-/// The text of `paths`, in their order.
-pub fn write(paths: &[Path]) -> String {
+/// The text of `paths`, in their order. A block that is open already is not opened again.
+pub fn write<'a>(paths: impl IntoIterator<Item = &'a Path>) -> String {
     let mut writer = Writer::default();
     for path in paths {
         let depth = path.len() - 1;
