@@ -8,7 +8,7 @@
 //! L4  main ── cli ── settings ── telemetry ── agent                  compose, loop, execute steps
 //!        │
 //! L3  cluster  cluster::report  files  sandbox  nos::*  fib::*  rib::*     shells: all I/O
-//!        │        vty: the wire that nos::frr and rib::frr both speak
+//!        │        vty: the wire that nos::frr and rib::frr both speak; child: how sandbox and nos::frr start their own
 //! L2  nos (NosDriver)     fib (FibReader)     rib (RibReader)         ports: what the agent needs
 //!        │
 //! L1  intent  intent::{settings, snapshot, announce, nexthops, render}     pure: what should be
@@ -46,6 +46,7 @@
 
 pub mod agent;
 pub mod change;
+pub mod child;
 pub mod cli;
 pub mod cluster;
 pub mod fib;

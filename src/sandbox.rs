@@ -3,18 +3,15 @@
 //! A template comes from a ConfigMap: a chain of a thousand `elif` overflows the stack, a string doubled forty times
 //! takes all memory, two nested loops run for hours. None of that may touch the agent. So the child limits itself, the
 //! parent waits with a deadline, and a child that died is a mistake of the template.
-#![expect(clippy::disallowed_methods, reason = "shell: starts a process")]
 
 use std::io::{Read, Write};
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
 
 use crate::change::diff::Candidate;
+use crate::child::{self, Ended};
 use crate::intent::render::{self, Job};
 use crate::intent::yaml::Mistake;
 
@@ -27,9 +24,6 @@ const MEMORY: u64 = 256 << 20;
 const CPU: u64 = 2;
 /// The parent's patience: the child may wait for a processor.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// JSON of the longest output.
-const ANSWER_CAP: u64 = 64 << 20;
-
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Rendered(Candidate),
@@ -49,36 +43,9 @@ fn mistake(problem: String) -> Mistake {
 }
 
 async fn run(job: &Job) -> Result<Candidate, Mistake> {
-    let broken =
-        |what: &'static str| move |error: std::io::Error| mistake(format!("the renderer {what}: {error}"));
     let input = serde_json::to_vec(job).map_err(|error| mistake(error.to_string()))?;
-    let mut child = Command::new("/proc/self/exe")
-        .arg(SUBCOMMAND)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(broken("could not be started"))?;
-    let (mut stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let send = async {
-        if let Some(stdin) = &mut stdin {
-            // A child that died early closes the pipe; its exit status says why.
-            drop(stdin.write_all(&input).await);
-        }
-        stdin.take();
-    };
-    let receive = async {
-        let mut output = Vec::new();
-        if let Some(stdout) = stdout {
-            stdout.take(ANSWER_CAP).read_to_end(&mut output).await?;
-        }
-        Ok::<_, std::io::Error>(output)
-    };
-    let ((), output) = tokio::join!(send, receive);
-    let output = output.map_err(broken("could not be read"))?;
-    let status = child.wait().await.map_err(broken("was lost"))?;
+    let ended = child::ask([SUBCOMMAND], &input).await.map_err(anyhow::Error::from);
+    let Ended { said, status } = ended.map_err(|error| mistake(format!("the renderer {error:#}")))?;
     if !status.success() {
         use std::os::unix::process::ExitStatusExt;
         return Err(mistake(match status.signal() {
@@ -92,7 +59,7 @@ async fn run(job: &Job) -> Result<Candidate, Mistake> {
             _ => format!("the renderer ended with {status}"),
         }));
     }
-    match serde_json::from_slice(&output) {
+    match serde_json::from_slice(&said) {
         Ok(Answer::Rendered(candidate)) => Ok(candidate),
         Ok(Answer::Mistaken(mistake)) => Err(mistake),
         Err(error) => Err(mistake(format!("the renderer's answer cannot be read: {error}"))),

@@ -270,34 +270,28 @@ fn a_daemon_that_lost_its_state_or_its_socket_is_named(release: Release) {
     leaf.lab.lab(&["frr", "kill", "leaf1", "zebra"]);
     leaf.lab.lab(&["frr", "start", "leaf1", "zebra"]);
     std::thread::sleep(Duration::from_secs(12));
-    let hops = leaf.lab.kernel("leaf1", vip).unwrap_or_default();
-    if hops.len() == 3 {
+    // bgpd of 10.3 tells the new zebra its routes, that of 8.4 only sometimes; then two of three are taken away here.
+    if leaf.lab.kernel("leaf1", vip).is_some() {
         leaf.node_says("FIBSynced", "True", "InSync");
-    } else {
-        let message = leaf.node_says("FIBSynced", "False", "SwitchDiverged");
-        assert!(message.contains(vip) && message.contains("NotInFib"), "{message}");
-        // The Service hears of it too.
-        wait_for("an Event on the Service", SOON, || {
-            let all = leaf.lab.get(&["events.events.k8s.io", "-n", "shop"]);
-            let text = all.to_string();
-            if text.contains("NotInFib") && text.contains("\"kind\":\"Service\"") {
-                Ok(())
-            } else {
-                Err(text)
-            }
-        });
-        leaf.lab.lab(&["vtysh", "leaf1", "-c", "clear bgp *"]);
-        leaf.node_says("FIBSynced", "True", "InSync");
-        wait_for("the Service hears that all is well again", SOON, || {
-            let text = leaf.lab.get(&["events.events.k8s.io", "-n", "shop"]).to_string();
-            if text.contains("\"reason\":\"InSync\"") { Ok(()) } else { Err(text) }
-        });
+        let one: Vec<&str> = "in leaf1 ip route replace 203.0.113.10/32 proto bgp metric 20 via 192.168.1.11"
+            .split(' ')
+            .collect();
+        leaf.lab.lab(&one);
     }
-    assert_eq!(
-        release == Release::V8_4,
-        hops.len() != 3,
-        "what is known of this release has changed: {hops:?}"
-    );
+    let message = leaf.node_says("FIBSynced", "False", "SwitchDiverged");
+    assert!(message.contains(vip) && message.contains("NotInFib"), "{message}");
+    // The Service hears of it too.
+    wait_for("an Event on the Service", SOON, || {
+        let all = leaf.lab.get(&["events.events.k8s.io", "-n", "shop"]);
+        let text = all.to_string();
+        if text.contains("NotInFib") && text.contains("\"kind\":\"Service\"") { Ok(()) } else { Err(text) }
+    });
+    leaf.lab.lab(&["vtysh", "leaf1", "-c", "clear bgp *"]);
+    leaf.node_says("FIBSynced", "True", "InSync");
+    wait_for("the Service hears that all is well again", SOON, || {
+        let text = leaf.lab.get(&["events.events.k8s.io", "-n", "shop"]).to_string();
+        if text.contains("\"reason\":\"InSync\"") { Ok(()) } else { Err(text) }
+    });
     leaf.node_says("ConfigApplied", "True", "Applied");
     wait_for("zebra has its lines back", SOON, || {
         let running = leaf.lab.running("leaf1");

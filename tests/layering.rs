@@ -14,7 +14,8 @@ const PURE: &[&str] = &["net", "intent", "change", "health"];
 const PORTS: &[&str] = &["fib", "nos", "rib"];
 
 /// All I/O.
-const SHELLS: &[&str] = &["cluster", "fib::netlink", "files", "nos::frr", "rib::frr", "sandbox", "vty"];
+const SHELLS: &[&str] =
+    &["child", "cluster", "fib::netlink", "files", "nos::frr", "rib::frr", "sandbox", "vty"];
 
 /// May name everything.
 const TOP: &[&str] = &["agent", "cli", "lib", "main", "settings", "telemetry"];
@@ -50,6 +51,8 @@ const OPAQUE: &[&str] = &["crate::{", "std::{", "super::super"];
 const SIBLINGS: &[(&str, &str, &str)] = &[
     ("nos::frr", "vty", "the wire that every daemon of FRR speaks"),
     ("rib::frr", "vty", "the wire that every daemon of FRR speaks"),
+    ("sandbox", "child", "a process of our own is started and ended in one way"),
+    ("nos::frr", "child", "a process of our own is started and ended in one way"),
     ("nos::frr", "files", "the startup file is replaced in one step, like every other file"),
 ];
 

@@ -3,14 +3,15 @@
 //! The parent starts a child of the same binary, which leaves the network, the mounts and the processes of this machine
 //! behind and starts a second one as the first process of the new world. That one mounts empty memory over
 //! every place where FRR's daemons write, starts the daemons in FRR's own root, loads the candidate and tells what runs
-//! then. When the parent gives up it kills the first child; the second dies with it, and the kernel ends every daemon of
-//! that world. Nothing is left behind, and no packet leaves an empty network namespace.
+//! then. When the parent gives up it kills both children, and when it dies they die with it; with the second one the
+//! kernel ends every daemon of that world. Nothing is left behind, and no packet leaves an empty network namespace.
 //!
 //! vtysh's word is not enough: it returns 0 where bgpd refused a whole batch of filters, and 1 for lines that took effect.
 //! So what runs is read back, and every line that does not is given to each daemon once more, alone, for its own code.
 #![expect(clippy::disallowed_methods, reason = "shell: processes, mounts, files")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::change::dialect::frr::{self as dialect, Numbered};
 use crate::change::diff::{Candidate, Checked, Complaint};
+use crate::child::{self, Ended};
 use crate::nos::frr::{PROBE, Places};
 use crate::nos::{Validator, ValidatorError};
 use crate::vty::Vty;
@@ -49,8 +50,6 @@ const MOST_PROBES: usize = 500;
 /// From 10 on one connection at a time may configure, and one that was closed counts for a moment still.
 const LOCK_TRIES: u32 = 40;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
-/// JSON of the longest answer.
-const ANSWER_CAP: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Job {
@@ -106,38 +105,12 @@ impl Canary {
     }
 
     async fn ask(&self, job: &Job) -> Result<Answer, ValidatorError> {
-        let failed =
-            |what: &str, error: io::Error| ValidatorError::Failed(format!("the validator {what}: {error}"));
         let input = serde_json::to_vec(job).map_err(|error| ValidatorError::Failed(error.to_string()))?;
-        let mut child = tokio::process::Command::new("/proc/self/exe")
-            .arg(SUBCOMMAND)
-            .arg(&self.places.root)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed("could not be started", error))?;
-        let (mut stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let send = async {
-            if let Some(stdin) = &mut stdin {
-                // A child that died early closes the pipe; its answer or its status says why.
-                drop(stdin.write_all(&input).await);
-            }
-            stdin.take();
-        };
-        let receive = async {
-            let mut output = Vec::new();
-            if let Some(stdout) = stdout {
-                stdout.take(ANSWER_CAP).read_to_end(&mut output).await?;
-            }
-            Ok::<_, io::Error>(output)
-        };
-        let ((), output) = tokio::join!(send, receive);
-        let output = output.map_err(|error| failed("could not be read", error))?;
-        let status = child.wait().await.map_err(|error| failed("was lost", error))?;
-        serde_json::from_slice(&output)
+        let arguments = [OsStr::new(SUBCOMMAND), self.places.root.as_os_str()];
+        let ended = child::ask(arguments, &input).await.map_err(anyhow::Error::from);
+        let Ended { said, status } =
+            ended.map_err(|error| ValidatorError::Failed(format!("the validator {error:#}")))?;
+        serde_json::from_slice(&said)
             .map_err(|_| ValidatorError::Failed(format!("the validator ended with {status} and no answer")))
     }
 }
@@ -188,6 +161,7 @@ fn answer(answer: &Answer) -> anyhow::Result<()> {
 
 /// The first child: makes the new world and starts its first process.
 pub fn outer(root: &Path) -> anyhow::Result<()> {
+    die_with_the_parent()?;
     let world = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -201,10 +175,14 @@ pub fn outer(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A parent that dies before that leaves a child that ends by itself.
+fn die_with_the_parent() -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+}
+
 /// The second child, process 1 of its world.
 pub fn inner(root: &Path) -> anyhow::Result<()> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    // A parent that died before that sends no job.
+    die_with_the_parent()?;
     let mut input = Vec::new();
     io::stdin().lock().read_to_end(&mut input)?;
     let job: Job = serde_json::from_slice(&input)?;
