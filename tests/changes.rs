@@ -23,7 +23,7 @@ on_each_frr!(
     first_contact_adopts_what_git_names_and_retirement_gives_it_back,
 );
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(45);
 
 /// leaf1 of the lab, whose texts each test writes itself.
 struct Leaf {

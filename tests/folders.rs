@@ -32,7 +32,7 @@ on_each_frr!(
     a_password_is_a_placeholder_everywhere_but_in_frr,
 );
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(45);
 
 const SETTINGS: &str = "\
 version: 1
@@ -171,7 +171,7 @@ impl Switch {
     }
 
     fn verdict_is(&self, check: impl Fn(&Value) -> bool, what: &str) {
-        wait_for(what, Duration::from_secs(40), || {
+        wait_for(what, Duration::from_secs(75), || {
             let verdict = self.lab.verdict("leaf1");
             if check(&verdict) { Ok(()) } else { Err(verdict.to_string()) }
         });
@@ -328,7 +328,7 @@ fn a_daemon_that_does_not_answer_stops_every_write(release: Release) {
         assert!(code == Some(1) && text.contains("\"NotInFib\""), "{text}");
         switch.lab.lab(&["frr", undo, "leaf1", "bgpd"]);
         // The next try may be half a minute away by now.
-        wait_for("it is applied after all", Duration::from_secs(60), || {
+        wait_for("it is applied after all", Duration::from_secs(90), || {
             if said("read back and saved") > saved { Ok(()) } else { Err(agent.log()) }
         });
         switch.runs(&format!("maximum-paths {connections}"), true);
@@ -344,7 +344,7 @@ fn running_that_somebody_changed_is_put_back(release: Release) {
         &[change.as_slice(), &["-c", "no neighbor 192.168.1.11", "-c", "neighbor 10.0.12.1 remote-as 65002"]]
             .concat(),
     );
-    wait_for("our neighbour is back", Duration::from_secs(45), || {
+    wait_for("our neighbour is back", Duration::from_secs(75), || {
         let running = switch.lab.running("leaf1");
         if running.contains("neighbor 192.168.1.11 peer-group SWITCHLET-SPEAKERS") {
             Ok(())

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 on_each_frr!(a_daemon_that_lost_its_state_or_its_socket_is_named);
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(45);
 
 const SETTINGS: &str = "\
 version: 1
@@ -327,7 +327,7 @@ fn a_daemon_that_lost_its_state_or_its_socket_is_named(release: Release) {
     });
     chown(&socket, Some(0), Some(group)).unwrap();
     fs::set_permissions(&socket, before.permissions()).unwrap();
-    wait_for("it answers again", Duration::from_secs(60), || {
+    wait_for("it answers again", Duration::from_secs(90), || {
         let seen = lab.condition("leaf1", "ConfigApplied").unwrap();
         if seen["status"] == "True" { Ok(()) } else { Err(format!("{seen}\n{}", agent.log())) }
     });

@@ -32,7 +32,7 @@ on_each_frr!(
     how_flows_are_spread,
 );
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(45);
 const VIP: &str = "203.0.113.10/32";
 
 const SETTINGS: &str = "\

@@ -434,7 +434,7 @@ fn hints_tell_what_kind_of_thing_changed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             async fn next(hints: &mut Hints) -> Hint {
-                tokio::time::timeout(Duration::from_secs(2), hints.next()).await.expect("a hint")
+                tokio::time::timeout(Duration::from_secs(10), hints.next()).await.expect("a hint")
             }
             let mut hints = Hints::open().unwrap();
             for (change, kind) in [

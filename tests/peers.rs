@@ -34,7 +34,7 @@ on_each_frr!(
     communities_decide_and_are_added,
 );
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 /// As in a data centre, and without waiting 5 s for a filter to take effect.
 const PROFILE: &str = "frr defaults datacenter\nhostname leaf1\nbgp route-map delay-timer 1\n";
 

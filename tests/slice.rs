@@ -29,7 +29,7 @@ on_each_frr!(
     two_agents_do_not_act_on_one_switch,
 );
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(45);
 
 /// A Service with policy Local, an address, and endpoints on these workers.
 fn service(lab: &Lab, address: &str, workers: &[u32]) {
@@ -115,7 +115,7 @@ fn sessions(lab: &Lab, leaf: &str) -> Vec<(String, u64, u64)> {
 }
 
 fn established(lab: &Lab, leaf: &str) {
-    wait_for(&format!("six sessions of {leaf}"), Duration::from_secs(30), || {
+    wait_for(&format!("six sessions of {leaf}"), Duration::from_secs(60), || {
         let json = lab.lab(&["vtysh", leaf, "-c", "show bgp summary json"]);
         let count = json.matches("\"state\":\"Established\"").count();
         // Each session carries the family of its addresses.
@@ -294,7 +294,7 @@ fn what_does_not_come_in_is_named_by_its_first_failing_rung(release: Release) {
     // Its BFD ends with it.
     rung("BfdDown");
     // After the time that speakers may take it is a fault, of the announcer and not of the switch.
-    wait_for("AnnouncerMissing", Duration::from_secs(40), || {
+    wait_for("AnnouncerMissing", Duration::from_secs(90), || {
         let seen = lab.condition("leaf1", "FIBSynced").unwrap_or_default();
         if seen["reason"] == "AnnouncerMissing" { Ok(()) } else { Err(seen.to_string()) }
     });
@@ -393,7 +393,7 @@ fn nothing_ends_because_the_api_server_does() {
     });
     assert!(agent.is_running());
     lab.lab(&["api", "start"]);
-    wait_for("the report arrives late", Duration::from_secs(60), || {
+    wait_for("the report arrives late", Duration::from_secs(90), || {
         let seen = lab.condition("leaf1", "FIBSynced").unwrap_or_default();
         if seen["reason"] == "SwitchDiverged" { Ok(()) } else { Err(seen.to_string()) }
     });
@@ -401,7 +401,7 @@ fn nothing_ends_because_the_api_server_does() {
     lab.lab(&["in", "leaf1", "ip", "route", "del", vip, "proto", "bgp", "metric", "20"]);
     endpoints(&lab, &[1]);
     announce(&lab, vip, &[1]);
-    verdict_is(&lab, "the watches live again", Duration::from_secs(60), |verdict| {
+    verdict_is(&lab, "the watches live again", Duration::from_secs(90), |verdict| {
         verdict["verdict"] == "ok" && verdict["vips"][0]["expected"] == serde_json::json!(["192.168.1.11"])
     });
     assert!(agent.is_running());
@@ -428,7 +428,7 @@ fn a_dead_connection_is_noticed_within_a_minute() {
     lab.lab(&["in", "leaf1", "nft", "-f", rules.to_str().unwrap()]);
     service(&lab, "203.0.113.10", &[1, 2, 3]);
     let began = std::time::Instant::now();
-    verdict_is(&lab, "the Service is seen over new connections", Duration::from_secs(75), |verdict| {
+    verdict_is(&lab, "the Service is seen over new connections", Duration::from_secs(100), |verdict| {
         verdict["vips"][0]["expected"].as_array().is_some_and(|hops| hops.len() == 3)
     });
     assert!(began.elapsed() > Duration::from_secs(5), "the connections were not dead");

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 on_each_frr!(away_at_the_start_the_last_good_bundle_is_kept_up, too_old_a_version_is_listed_again);
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(45);
 const LATE: Duration = Duration::from_secs(100);
 
 const NEIGHBOR: &str = "neighbor 192.168.1.13 peer-group SWITCHLET-SPEAKERS";
@@ -69,7 +69,7 @@ fn away_at_the_start_the_last_good_bundle_is_kept_up(release: Release) {
     ]);
     assert!(!runs(&lab, NEIGHBOR));
     let agent = lab.agent_with("leaf1", &args);
-    wait_for("the last good text is put back", Duration::from_secs(30), || {
+    wait_for("the last good text is put back", Duration::from_secs(60), || {
         if runs(&lab, NEIGHBOR) { Ok(()) } else { Err(agent.log()) }
     });
     assert_eq!(lab.running("leaf1"), running, "and nothing else");
@@ -274,7 +274,7 @@ impl Second {
             .unwrap();
         let ready = ["in", "api", "curl", "-sk", "--max-time", "2", "https://127.0.0.1:6444/readyz"];
         assert!(
-            eventually(Duration::from_secs(40), || lab.try_lab(&ready).stdout == b"ok"),
+            eventually(Duration::from_secs(75), || lab.try_lab(&ready).stdout == b"ok"),
             "no second API server"
         );
         Self(child)
@@ -340,7 +340,7 @@ fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     };
     let synced = |reason: &str| {
-        wait_for(&format!("FIBSynced is {reason} by the second server"), Duration::from_secs(45), || {
+        wait_for(&format!("FIBSynced is {reason} by the second server"), Duration::from_secs(75), || {
             let node = node();
             let all = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
             let found = all.iter().any(|c| c["type"] == "switchlet.io/FIBSynced" && c["reason"] == reason);
@@ -349,7 +349,7 @@ fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
     };
     synced("SwitchDiverged");
     assert!(agent.log().contains("another API server"), "{}", agent.log());
-    wait_for("the watches have moved too", Duration::from_secs(60), || {
+    wait_for("the watches have moved too", Duration::from_secs(90), || {
         let open = open(6444);
         if open.lines().count() >= 5 { Ok(()) } else { Err(open) }
     });
@@ -364,7 +364,7 @@ fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
     fs::write(&rules, drop_all).unwrap();
     lab.lab(&["in", "leaf1", "nft", "-f", rules.to_str().unwrap()]);
     stray(&lab, "add");
-    let seen = says(&lab, "FIBSynced", "False", "SwitchDiverged", Duration::from_secs(45));
+    let seen = says(&lab, "FIBSynced", "False", "SwitchDiverged", Duration::from_secs(75));
     assert!(seen["message"].as_str().unwrap().contains("203.0.113.99"), "{seen}");
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::lab::{Agent, Api, Lab, wait_for};
 use crate::release::Release;
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(45);
 
 /// A folder that is written as kubelet writes a volume: a new generation, then one rename of `..data`.
 pub struct Volume(pub PathBuf, u32);
