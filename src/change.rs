@@ -18,6 +18,7 @@ use crate::intent::nexthops::Peers;
 pub mod consent;
 pub mod dialect;
 pub mod diff;
+pub mod impact;
 mod machine;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::impact::Impact;
 use crate::intent::snapshot;
 
 /// Who owns a text: `frr`, `ifupdown2`, `srlinux` …
@@ -78,6 +79,9 @@ pub struct OwnerPlan {
     /// What is to be journalled before the commands: the globals that we will have set when they are done.
     #[serde(default)]
     pub globals: Vec<Global>,
+    /// What the commands will do to what runs.
+    #[serde(default)]
+    pub impact: Impact,
 }
 
 /// A global that we set, and what stood in its place before.
@@ -109,6 +113,11 @@ impl Plan {
         self.owners.is_empty()
     }
 
+    /// What it will do to what runs.
+    pub fn impact(&self) -> Impact {
+        self.owners.values().map(|plan| plan.impact.clone()).fold(Impact::default(), Impact::and)
+    }
+
     /// Nothing that runs is removed or written over.
     pub fn only_adds(&self) -> bool {
         self.owners.values().all(|plan| plan.remove.is_empty())
@@ -118,7 +127,7 @@ impl Plan {
     pub fn hash(&self) -> Option<String> {
         (!self.is_empty()).then(|| {
             snapshot::digest(self.owners.iter().flat_map(|(owner, plan)| {
-                let OwnerPlan { add, remove, commands: _, start, globals: _ } = plan;
+                let OwnerPlan { add, remove, commands: _, start, globals: _, impact: _ } = plan;
                 [owner.as_bytes(), start.as_bytes()]
                     .into_iter()
                     .chain(add.iter().map(String::as_bytes))

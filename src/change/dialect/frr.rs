@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::change::impact::{Class, Impact};
 use crate::intent::snapshot::digest;
 
 mod globals;
@@ -223,7 +224,14 @@ fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerP
     let overwritten = ours.iter().filter(|path| {
         !want.contains(path) && slot(path).is_some_and(|slot| kept_slots.contains(&(context(path), slot)))
     });
+    // Until rules tell one line from another, whatever is not purely an addition is the worst.
+    let class = if remove.is_empty() && overwritten.clone().next().is_none() {
+        Class::Add
+    } else {
+        Class::InstanceDelete
+    };
     Some(OwnerPlan {
+        impact: Impact { class, ..Impact::default() },
         add: add.iter().map(|path| show(path)).collect(),
         remove: remove.iter().copied().chain(overwritten).map(show).collect(),
         commands: commands(&add, &remove, &wanted_blocks(wanted), &is_named_block),
