@@ -14,14 +14,17 @@ use tokio::time::Instant;
 
 use crate::change::consent::History;
 use crate::change::diff::Plan;
-use crate::change::{ChangeStatus, CommitMachine, Dialect, Seen, Step};
+use crate::change::look::{Forwarding, Measured};
+use crate::change::{ChangeStatus, CommitMachine, Dialect, Seen, Step, Target, Undo};
 use crate::cluster::events::Recorder;
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
+use crate::guard::Guarding;
 use crate::health::clock::{Clocks, Judgement};
 use crate::health::condition::{self, Condition, Reason, Status};
 use crate::intent::snapshot::Issue;
 use crate::nos::{NosDriver, NosError};
+use crate::probe::Probes;
 use crate::rib::RibReader;
 use crate::telemetry::{Counters, Published};
 
@@ -57,6 +60,9 @@ const LOOK_SHARE: u32 = 10;
 /// An API server that has said nothing for so long after the start is away: the last good bundle is kept up without it.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
+/// kubelet waits 30 s before it kills.
+const LAST_WORK: Duration = Duration::from_secs(25);
+
 /// What the agent is made of; `main` chooses the NOS once.
 pub struct Parts<N, F, R> {
     /// Name of the Node that is this switch.
@@ -73,6 +79,10 @@ pub struct Parts<N, F, R> {
     pub hints: Option<Hints>,
     /// What survives a restart.
     pub state: StateFolder,
+    /// The way back from a change under way.
+    pub guarding: Guarding,
+    /// What is probed before and after a change.
+    pub probes: Probes,
     /// To the reporter.
     pub say: watch::Sender<Arc<ToSay>>,
     /// To the writer of Events; absent without an API server.
@@ -102,6 +112,8 @@ struct Agent<D, N, F, R> {
     clocks: Clocks,
     /// What is on disk.
     saved: Confirmed,
+    /// What is on disk is not understood, so nothing may be changed; why.
+    sealed: Option<String>,
     remembered: Remembered,
     history: History,
     machine_wakes: Option<Instant>,
@@ -125,12 +137,28 @@ where
     R: RibReader,
 {
     let mut parts = parts;
-    let saved = parts.state.confirmed();
+    let (saved, sealed) = match parts.state.confirmed() {
+        Ok(saved) => (saved, None),
+        Err(why) => (Confirmed::default(), Some(why)),
+    };
     let remembered = parts.state.remembered();
     let in_force = saved.memory.confirmed.as_ref().map(|target| target.bundle.as_str());
     parts.deriver.resume(remembered.clone(), in_force);
     let now = Instant::now();
-    let machine = CommitMachine::new(dialect, seed, saved.memory.clone());
+    let (undo, sealed) = match parts.guarding.left_behind() {
+        Ok(Some(record)) if sealed.is_none() => {
+            tracing::warn!("an earlier life left a change unsettled; going back");
+            parts.driver.set_secrets(record.secrets);
+            (Some(record.undo), None)
+        }
+        Ok(_) => (None, sealed),
+        Err(why) => (None, sealed.or(Some(why))),
+    };
+    if let Some(why) = &sealed {
+        tracing::error!("nothing will be changed: {why}");
+    }
+    parts.guarding.look().await;
+    let machine = CommitMachine::new(dialect, seed, saved.memory.clone(), undo);
     let mut agent = Agent {
         clocks: parts.verifier.judge().clocks(),
         parts,
@@ -147,6 +175,7 @@ where
         adopted: false,
         history: saved.history.clone(),
         saved,
+        sealed,
         remembered,
         machine_wakes: None,
         look_again: now,
@@ -156,6 +185,10 @@ where
         complained: String::new(),
         logged: Default::default(),
     };
+    // What an earlier life left is settled before anything is asked for.
+    if agent.machine.in_flight() {
+        agent.configure().await;
+    }
     let mut stop = std::pin::pin!(stop);
     let mut woken = Woken::Inputs;
     loop {
@@ -163,10 +196,11 @@ where
         agent.pass(&woken).await;
         agent.parts.counters.done(began.elapsed());
         woken = tokio::select! {
-            () = &mut stop => return,
+            () = &mut stop => break,
             woken = agent.wait() => woken,
         };
     }
+    agent.finish().await;
 }
 
 /// Why a pass runs.
@@ -236,6 +270,23 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 () = tokio::time::sleep_until(due) => return Woken::Timer,
             }
         }
+    }
+
+    /// Told to stop: what is under way is settled first. What takes longer is the guard's, or the next life's.
+    async fn finish(&mut self) {
+        if self.machine.in_flight() {
+            tracing::info!("settling the change under way before the end");
+        }
+        let last = Instant::now() + LAST_WORK;
+        while self.machine.in_flight() && Instant::now() < last {
+            self.configure().await;
+            match self.machine_wakes {
+                Some(at) => tokio::time::sleep_until(at.min(last)).await,
+                None => break,
+            }
+        }
+        self.settle().await;
+        self.remember();
     }
 
     async fn pass(&mut self, woken: &Woken) {
@@ -338,6 +389,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         } else if !self.stale {
             self.look_again = self.began + STALE_AFTER;
         }
+        if !self.stale && self.machine.in_flight() {
+            self.configure().await;
+        }
         if self.stale {
             // Again and again: the validator may have answered.
             self.want(Timestamp::now());
@@ -371,10 +425,20 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     Ok(running) => Seen::Running(running),
                     Err(error) => Seen::Unreadable(crate::cluster::chain(&error)),
                 },
-                Step::Apply(plan) => {
-                    // What is found must be on disk before it is written over.
-                    self.remember();
-                    self.apply(&plan).await
+                Step::Measure(target) => Seen::Measured(Box::new(self.measure(&target).await)),
+                Step::Arm(undo) => match self.arm(undo).await {
+                    Ok(()) => Seen::Armed,
+                    Err(why) => Seen::NotArmed(why),
+                },
+                Step::Apply(plan) => self.apply(&plan).await,
+                Step::Confirm => match self.parts.guarding.confirm().await {
+                    Ok(()) => Seen::Agreed,
+                    Err(why) => Seen::NotAgreed(why),
+                },
+                Step::Disarm => {
+                    // What the change has left to remember goes first: without it the way back still counts.
+                    let kept = self.keep().and_then(|()| self.parts.guarding.disarm());
+                    kept.map_or_else(Seen::NotDisarmed, |()| Seen::Disarmed)
                 }
                 Step::WriteStartup { candidate, journal } => {
                     match self.parts.driver.save(&candidate, &journal).await {
@@ -406,6 +470,33 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.take(gathered).await;
             self.configure().await;
         }
+    }
+
+    /// What is found must be on disk before it is written over.
+    async fn arm(&mut self, undo: Undo) -> Result<(), String> {
+        self.keep()?;
+        let secrets = self.parts.driver.secrets();
+        self.parts.guarding.arm(undo, secrets).await
+    }
+
+    /// What a change to `target` might break.
+    async fn measure(&mut self, target: &Target) -> Measured {
+        let verifier = &mut self.parts.verifier;
+        let expected = match (&self.desired.coming, &self.desired.settings) {
+            (Some(coming), _) if coming.bundle == target.bundle => {
+                Some((&coming.settings, &coming.expectation))
+            }
+            (_, Some(settings)) => Some((settings, &self.desired.expectation)),
+            (_, None) => None,
+        };
+        let forwarding = match expected {
+            Some((settings, expectation)) => verifier.forwarding(settings, expectation).await,
+            // Nobody knows what the cluster wants: nothing is missed.
+            None => Ok(Forwarding::default()),
+        };
+        let sessions = verifier.established().await;
+        let probes = self.parts.probes.ask(verifier.gateways().await).await;
+        Measured { forwarding, sessions, probes }
     }
 
     async fn apply(&mut self, plan: &Plan) -> Seen {
@@ -451,20 +542,36 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.state.write("clocks.json", &clocks);
             self.clocks = clocks;
         }
-        // Compared where they are: texts of a megabyte are not copied in every pass.
-        let Confirmed { memory, history, ready } = &self.saved;
-        if (self.machine.memory(), &self.history, self.speaker.ready()) != (memory, history, ready.as_ref()) {
-            self.saved = Confirmed {
-                memory: self.machine.memory().clone(),
-                history: self.history.clone(),
-                ready: self.speaker.ready().cloned(),
-            };
-            self.parts.state.write("confirmed.json", &self.saved);
+        let kept = self.keep().err();
+        if let Some(why) = kept.as_ref().filter(|why| self.complained != **why) {
+            tracing::warn!(why, "not written");
+            self.complained.clone_from(why);
         }
         if !self.parts.deriver.remembers(&self.remembered) {
             self.remembered = self.parts.deriver.remembered();
             self.parts.state.write("bundle.json", &self.remembered);
         }
+    }
+
+    /// The part without which no change may begin or end.
+    fn keep(&mut self) -> Result<(), String> {
+        if let Some(why) = &self.sealed {
+            return Err(why.clone());
+        }
+        // Compared where they are: texts of a megabyte are not copied in every pass.
+        let Confirmed { version: _, memory, history, ready } = &self.saved;
+        if (self.machine.memory(), &self.history, self.speaker.ready()) == (memory, history, ready.as_ref()) {
+            return Ok(());
+        }
+        let kept = Confirmed {
+            version: state::VERSION,
+            memory: self.machine.memory().clone(),
+            history: self.history.clone(),
+            ready: self.speaker.ready().cloned(),
+        };
+        self.parts.state.keep("confirmed.json", &kept)?;
+        self.saved = kept;
+        Ok(())
     }
 }
 

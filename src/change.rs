@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::consent::{Cause, Consent, Hold, PeerCount};
 use crate::change::diff::{Candidate, Checked, Journal, Plan, Refusal, Running};
+use crate::change::look::Measured;
 use crate::intent::nexthops::Peers;
 
 pub mod consent;
 pub mod dialect;
 pub mod diff;
 pub mod impact;
+pub mod look;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,9 @@ pub const DRIFT_PERIOD: Duration = Duration::from_secs(30);
 pub trait Dialect {
     /// The difference from `running` to `candidate`.
     fn plan(&self, running: &Running, candidate: &Candidate, known: &Known<'_>) -> Result<Plan, Refusal>;
+
+    /// How long it takes until the effect of `plan` on `running` can be seen.
+    fn dwell(&self, plan: &Plan, running: &Running) -> Duration;
 
     /// The text of a switch on which nothing is ours any more.
     fn nothing(&self) -> Candidate;
@@ -108,6 +113,8 @@ pub struct Want {
     pub adopt: Vec<String>,
     /// `spec.apply.retry`: a new number releases a candidate that failed.
     pub retry: u64,
+    /// `spec.apply.confirmTimeout`: a change that was not confirmed by then is undone.
+    pub confirm_timeout: Duration,
 }
 
 /// What a machine must still know after a restart.
@@ -117,6 +124,71 @@ pub struct Memory {
     pub confirmed: Option<Target>,
     /// The globals that we have set, and what they replaced.
     pub journal: Journal,
+    /// What was undone, and is not tried again by itself.
+    #[serde(default)]
+    pub tried: Vec<Tried>,
+}
+
+/// A text that was undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Hash of its bundle.
+    pub bundle: String,
+    /// Hash of its candidate.
+    pub candidate: String,
+    /// `spec.apply.retry` of that time.
+    pub retry: u64,
+    /// What was wrong with it.
+    pub failure: Failure,
+    /// How often it was undone.
+    pub times: u32,
+}
+
+/// Why a change was undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The kind.
+    pub cause: FailureCause,
+    /// What was seen: lines that differ, next-hops that were lost.
+    pub lines: Vec<String>,
+    /// What the NOS said to the commands.
+    pub complaints: Vec<String>,
+    /// What the way back has not brought back.
+    #[serde(default)]
+    pub lost: Vec<String>,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureCause {
+    /// Lines did not take effect.
+    ReadBack,
+    /// Something that worked before did not work afterwards.
+    Verification,
+    /// Nobody could look, or the guard did not answer.
+    CouldNotLook,
+    /// The agent ended before the change was settled.
+    Interrupted,
+}
+
+impl FailureCause {
+    /// Says nothing about the text: it may be tried once more.
+    fn is_no_fault_of_the_text(self) -> bool {
+        matches!(self, Self::CouldNotLook | Self::Interrupted)
+    }
+}
+
+/// What the way back from a change needs. It is on disk, and with the guard, before the first command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// What ran before.
+    pub before: Running,
+    /// What is tried.
+    pub target: Target,
+    /// `spec.apply.retry` of now.
+    pub retry: u64,
+    /// How long until whoever holds this goes back by himself.
+    pub window: Duration,
 }
 
 impl Memory {
@@ -142,8 +214,14 @@ impl Memory {
 pub enum Step {
     /// Read what runs.
     ReadRunning,
-    /// Send these commands. The machine's memory must be on disk before.
+    /// Look at what a change to this text might break.
+    Measure(Target),
+    /// Write down the way back and the machine's memory, and have the guard watch over it.
+    Arm(Undo),
+    /// Send these commands.
     Apply(Plan),
+    /// Ask the guard to let the change stand.
+    Confirm,
     /// Make this the text that survives a reboot.
     WriteStartup {
         /// The text.
@@ -152,6 +230,8 @@ pub enum Step {
         /// found.
         journal: Journal,
     },
+    /// The way back is not needed any more.
+    Disarm,
     /// Nothing until then, or until something new is wanted.
     Wait(Instant),
     /// Nothing until something new is wanted.
@@ -165,6 +245,20 @@ pub enum Seen {
     Running(Running),
     /// It could not be read; why.
     Unreadable(String),
+    /// What was seen.
+    Measured(Box<Measured>),
+    /// The way back is on disk.
+    Armed,
+    /// It is not; why. Nothing may be sent.
+    NotArmed(String),
+    /// The change stands.
+    Agreed,
+    /// It does not; why.
+    NotAgreed(String),
+    /// The way back is gone.
+    Disarmed,
+    /// It is still there; why.
+    NotDisarmed(String),
     /// The commands were sent; what the NOS complained about. Only reading back tells whether they took effect.
     Sent(Vec<String>),
     /// The commands could not be sent, or only in part; why.
@@ -201,13 +295,8 @@ pub enum ChangeStatus {
     Drifted,
     /// It cannot be planned; waits for another text.
     Refused(Refusal),
-    /// After the commands, these lines differed; the previous text is back.
-    ReadBackDiffers {
-        /// `+ line` for wanted ones that do not run, `- line` for unwanted ones that do.
-        lines: Vec<String>,
-        /// What the NOS said.
-        complaints: Vec<String>,
-    },
+    /// It was tried; the previous text is back.
+    Undone(Failure),
     /// As above, and going back did not work either.
     RollbackFailed {
         /// What is not as it was.
@@ -217,6 +306,8 @@ pub enum ChangeStatus {
     Unreachable(String),
     /// It runs, but a reboot would lose it.
     NotSaved(String),
+    /// The way back could not be written down, so nothing was tried.
+    NotArmed(String),
     /// The validator gave no answer in time; it is asked again.
     ValidatorTimeout(String),
     /// It can only be compared in its canonical form, and nothing here can give that.

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ use crate::cluster::events::Recorder;
 use crate::cluster::report::Writer;
 use crate::fib::netlink::{Hints, NetlinkFib};
 use crate::files;
+use crate::guard::record::Records;
+use crate::guard::{Guard, Guarding};
 use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
@@ -38,9 +40,10 @@ use crate::intent::snapshot::Bundle;
 use crate::intent::switch::SwitchObject;
 use crate::nos::frr::{FrrDriver, Places, canary};
 use crate::nos::{NosDriver, Validator, ValidatorError};
+use crate::probe::Probes;
 use crate::rib::frr::FrrRib;
 use crate::settings::Inputs as InputArgs;
-use crate::settings::{AgentArgs, Cli, Command, ExecIn, OneShot, RenderArgs, VerifyArgs};
+use crate::settings::{AgentArgs, Cli, Command, ExecIn, GuardArgs, OneShot, RenderArgs, VerifyArgs};
 use crate::{sandbox, telemetry};
 
 mod lint;
@@ -90,6 +93,7 @@ pub fn run() -> ExitCode {
         ),
         Command::Crds => print(CRDS),
         Command::Agent(args) => in_runtime(run_agent(args)),
+        Command::Guard(args) => run_guard(args),
         Command::Render(args) => in_runtime(run_render(args)),
         Command::Plan(args) => in_runtime(run_plan(args)),
         Command::Lint(args) => in_runtime(run_lint(args)),
@@ -230,7 +234,8 @@ async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
 
 async fn run_plan(args: OneShot) -> anyhow::Result<u8> {
     let mut opened = open(&args.inputs).await?;
-    let Confirmed { memory, history, ready: _ } = opened.state.confirmed();
+    let Confirmed { version: _, memory, history, ready: _ } =
+        opened.state.confirmed().map_err(anyhow::Error::msg)?;
     let in_force = memory.confirmed.as_ref().map(|target| target.bundle.as_str());
     opened.deriver.resume(opened.state.remembered(), in_force);
     let (desired, switch) = desired_once(&mut opened, args.timeout.0).await?;
@@ -352,11 +357,7 @@ async fn two_looks(
 async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
     telemetry::log(args.log_json);
     let state = &args.inputs.state_dir;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)
-        .with_context(|| format!("--state-dir {}", state.display()))?;
+    make_state(state)?;
     let mut stop = Box::pin(stopped()?);
     let Some(_locks) = only_one(&args.inputs, &mut stop).await? else { return Ok(FINE) };
     let opened = open(&args.inputs).await?;
@@ -395,6 +396,11 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         inputs,
         deriver,
         driver: FrrDriver::new(places),
+        guarding: Guarding::new(&args.inputs.state_dir, args.guard),
+        probes: Probes {
+            servers: clients.as_ref().map(|clients| clients.servers.clone()).unwrap_or_default(),
+            device: args.inputs.api_device.clone(),
+        },
         verifier: Verifier::new(fib, rib, state.judge(), rereader),
         hints,
         state,
@@ -407,6 +413,32 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
     Box::pin(agent::run(parts, Frr, seed, stop)).await;
     tracing::info!("stopped");
     Ok(FINE)
+}
+
+/// No runtime and no thread: it shall be small.
+fn run_guard(args: GuardArgs) -> anyhow::Result<u8> {
+    let GuardArgs { frr_root, frr_instance, state_dir, form, log_json } = args;
+    telemetry::log(log_json);
+    make_state(&state_dir)?;
+    let places = Places { root: frr_root, instance: frr_instance };
+    let locks = locks(&state_dir, &places);
+    let records = Records::new(&state_dir);
+    let guard = Guard { records, locks, driver: FrrDriver::new(places), dialect: Frr, form };
+    guard.run().with_context(|| format!("--state-dir {}", state_dir.display()))?;
+    Ok(FINE)
+}
+
+fn make_state(folder: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("--state-dir {}", folder.display()))
+}
+
+/// One lock beside our state, one beside FRR's sockets, because two agents may have been given different folders.
+fn locks(state: &Path, places: &Places) -> Vec<PathBuf> {
+    [Some(state.join("lock")), places.lock()].into_iter().flatten().collect()
 }
 
 /// Resolves at SIGTERM or SIGINT.
@@ -422,8 +454,6 @@ fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Waits until no other agent writes to this switch; `None` if it was told to stop meanwhile.
-///
-/// Two locks: one beside our state, one beside FRR's sockets, because two agents may have been given different folders.
 async fn only_one(
     args: &InputArgs,
     stop: &mut (impl Future<Output = ()> + Unpin),
@@ -431,9 +461,9 @@ async fn only_one(
     let places = Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() };
     let mut said = false;
     loop {
-        let mut locks = Vec::new();
+        let (wanted, mut locks) = (locks(&args.state_dir, &places), Vec::new());
         let mut busy = None;
-        for path in [Some(args.state_dir.join("lock")), places.lock()].into_iter().flatten() {
+        for path in wanted {
             match files::lock(&path) {
                 Ok(lock) => locks.push(lock),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => busy = Some(path),

@@ -138,6 +138,16 @@ fn replace_with(path: &Path, bytes: &[u8], mode_of_new: u32) -> io::Result<()> {
     written
 }
 
+/// Removes a file for good, the folder synced; one that is not there is removed already.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+}
+
 /// A lock that only one process on this machine can hold; freed when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held, not read")] nix::fcntl::Flock<File>);

@@ -45,6 +45,14 @@ impl Prefix {
         self.0.prefix_len()
     }
 
+    /// `0.0.0.0/0` or `::/0`.
+    pub fn default_of(family: Family) -> Self {
+        Self(match family {
+            Family::V4 => IpNet::V4(Ipv4Net::default()),
+            Family::V6 => IpNet::V6(Ipv6Net::default()),
+        })
+    }
+
     /// A default route's prefix, `0.0.0.0/0` or `::/0`.
     pub fn is_default(self) -> bool {
         self.0.prefix_len() == 0

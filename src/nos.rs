@@ -59,6 +59,9 @@ pub trait NosDriver {
     /// Values of the secrets, by the placeholders that stand for them in every text on this side of the driver.
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>);
 
+    /// Every secret that a text of this driver may hold a placeholder for: what it was given, and what it has met.
+    fn secrets(&self) -> BTreeMap<String, String>;
+
     /// What the NOS is and can do.
     fn platform(&mut self) -> impl Future<Output = Result<Platform, NosError>>;
 

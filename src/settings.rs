@@ -43,6 +43,11 @@ pub enum Command {
     /// Looks twice, 200 ms apart, and calls what still differs diverged. Needs no reachable FRR for the verdict; without
     /// one the reasons end at NotInFib.
     Verify(VerifyArgs),
+    /// Watch over changes: undo what the agent did not get confirmed in time
+    ///
+    /// Runs beside the agent, outside its container and memory limit, with the same --state-dir. It alone says whether a
+    /// change stands; at the deadline it ends the agent and goes back to what ran before.
+    Guard(GuardArgs),
     /// Print the JSON Schema of switch.yaml
     Schema,
     /// Print the CustomResourceDefinitions, to be piped into kubectl apply -f -
@@ -116,12 +121,35 @@ pub enum Nos {
     Frr,
 }
 
+/// `guard`.
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// FRR's view of the file system: its binaries, etc/frr and run/frr lie beneath it
+    #[arg(long, env = "SWITCHLET_FRR_ROOT", value_name = "DIR", default_value = "/")]
+    pub frr_root: PathBuf,
+    /// FRR's instance, as given to its daemons with -N
+    #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
+    pub frr_instance: Option<String>,
+    /// The agent's folder
+    #[arg(long, env = "SWITCHLET_STATE_DIR", value_name = "DIR", default_value = "/var/lib/switchlet")]
+    pub state_dir: PathBuf,
+    /// Where it runs; shown in the Switch's capabilities
+    #[arg(long, env = "SWITCHLET_GUARD_FORM", value_name = "FORM", default_value = "host")]
+    pub form: crate::guard::Form,
+    /// One JSON object a line
+    #[arg(long, env = "SWITCHLET_LOG_JSON")]
+    pub log_json: bool,
+}
+
 /// `agent`.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
     /// Inputs.
     #[command(flatten)]
     pub inputs: Inputs,
+    /// Whether changes need a guard that watches over them (switchlet guard)
+    #[arg(long, env = "SWITCHLET_GUARD", value_name = "NEED", default_value = "if-there")]
+    pub guard: crate::guard::Need,
     /// Address for /healthz, /readyz, /metrics and /v1/verdict
     #[arg(long, env = "SWITCHLET_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9855")]
     pub listen: String,

@@ -42,6 +42,8 @@ pub struct Desired {
     pub settings: Option<SwitchSettings>,
     /// Expected forwarding, by the settings in force.
     pub expectation: Expectation,
+    /// The bundle that is to be in force, as long as it is another one.
+    pub coming: Option<Coming>,
     /// Running lines of globals that what should run may write over.
     pub adopt: Vec<String>,
     /// The texts that should run.
@@ -56,6 +58,17 @@ pub struct Desired {
     pub apply: Apply,
     /// When a neighbour whose node has left is to be removed.
     pub next: Option<Timestamp>,
+}
+
+/// A bundle that is not in force yet, and what will be expected when it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coming {
+    /// Its hash.
+    pub bundle: String,
+    /// Its settings.
+    pub settings: SwitchSettings,
+    /// Expected forwarding by them.
+    pub expectation: Expectation,
 }
 
 /// Where passwords come from.
@@ -262,11 +275,12 @@ impl Deriver {
         }
         expectation.leaving = self.departures.leaving();
         let lingering = self.departures.lingering(now, after);
-        let peers = if good == judged {
-            expectation.peers.clone()
-        } else {
-            self.peers(&good.settings, &gathered.facts)
-        };
+        let coming = (good != judged).then(|| Coming {
+            bundle: good.bundle.hash(),
+            expectation: self.expect(&good.settings, gathered),
+            settings: good.settings.clone(),
+        });
+        let peers = coming.as_ref().map_or(&expectation, |coming| &coming.expectation).peers.clone();
         let peers = with(&peers, &lingering, |hop| admits(&good.settings, hop));
         let kept = with(&expectation.peers, &self.departures.all(), |_| true);
 
@@ -297,6 +311,7 @@ impl Deriver {
             revision_in_force: self.in_force.as_ref().map(|judged| revision(&judged.bundle, &kept)),
             problem: problem.or(render_problem),
             adopt: good.settings.adopt.clone(),
+            coming,
             settings: Some(judged.settings),
             next: self.departures.next(now, after),
             expectation,

@@ -54,6 +54,8 @@ pub struct Outcome<'a> {
     pub in_force: Option<&'a str>,
     /// What reads candidates before they are applied: `frr` or `rules`.
     pub validator: &'static str,
+    /// Who goes back if the agent does not: `host`, `pod` or `none`.
+    pub guard: &'a str,
     /// What the look found; `None` if nothing can be judged yet.
     pub judged: Option<Result<&'a Judgement, &'a str>>,
     /// Words of an earlier life may still stand.
@@ -355,7 +357,8 @@ fn to_mend(issues: &[Issue]) -> String {
 
 /// What this switch can do, as far as it was found out.
 fn capabilities(outcome: &Outcome<'_>) -> Value {
-    let mut capabilities = json!({"hand": "exec", "fib": "kernel", "validator": outcome.validator});
+    let mut capabilities =
+        json!({"hand": "exec", "fib": "kernel", "validator": outcome.validator, "guard": outcome.guard});
     let hashing = outcome.judged.and_then(Result::ok).map(|judgement| judgement.hashing).unwrap_or_default();
     for (name, value) in spread::capabilities(&outcome.desired.platform, hashing) {
         capabilities[name] = value.into();

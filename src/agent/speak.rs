@@ -102,6 +102,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 desired: &self.desired,
                 change: self.blocked.as_ref().unwrap_or(self.machine.status()),
                 validator: self.validation.by(),
+                guard: self.parts.guarding.form(),
                 plan: self.machine.plan(),
                 policy: self.desired.apply.policy.into(),
                 in_force: in_force.as_deref(),

@@ -14,6 +14,13 @@ use crate::change::consent::History;
 use crate::files;
 use crate::health::clock::{Clocks, Judge};
 
+/// What every version of `confirmed.json` has.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    version: u32,
+}
+
 /// Files that survive a restart of the agent.
 #[derive(Debug, Clone)]
 pub struct StateFolder(PathBuf);
@@ -30,9 +37,24 @@ impl StateFolder {
         Judge::resume(clocks)
     }
 
-    /// What an earlier life confirmed, and what was in force lately.
-    pub fn confirmed(&self) -> Confirmed {
-        self.read("confirmed.json").unwrap_or_default()
+    /// What an earlier life confirmed, and what was in force lately. Without it nobody knows what is ours: an error is why
+    /// nothing may be changed.
+    pub fn confirmed(&self) -> Result<Confirmed, String> {
+        let path = self.0.join("confirmed.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Confirmed::default()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let torn = |error| format!("{} is not understood: {error}", path.display());
+        let Head { version } = serde_json::from_slice(&bytes).map_err(torn)?;
+        if version > VERSION {
+            return Err(format!(
+                "{} has version {version}, this release knows {VERSION}; a newer switchlet wrote it",
+                path.display()
+            ));
+        }
+        serde_json::from_slice(&bytes).map_err(torn)
     }
 
     /// The bundle in force and its neighbours.
@@ -51,19 +73,30 @@ impl StateFolder {
     }
 
     pub(super) fn write<T: serde::Serialize>(&self, name: &str, value: &T) {
-        let path = self.0.join(name);
-        let written = serde_json::to_vec(value)
-            .map_err(std::io::Error::other)
-            .and_then(|bytes| files::replace_private(&path, &bytes));
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "not written");
+        if let Err(why) = self.keep(name, value) {
+            tracing::warn!(why, "not written");
         }
     }
+
+    /// As [`Self::write`], for what a change depends on.
+    pub(super) fn keep<T: serde::Serialize>(&self, name: &str, value: &T) -> Result<(), String> {
+        let path = self.0.join(name);
+        serde_json::to_vec(value)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| files::replace_private(&path, &bytes))
+            .map_err(|error| format!("{}: {error}", path.display()))
+    }
 }
+
+/// Of the grammar of `confirmed.json`.
+pub const VERSION: u32 = 1;
 
 /// What is known about changes after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Confirmed {
+    /// Of the grammar; a file with a higher one is left alone.
+    #[serde(default)]
+    pub version: u32,
     /// The machine's memory.
     pub memory: Memory,
     /// What was in force lately.

@@ -1,6 +1,7 @@
 //! Looking at the forwarding table, asking the control plane why, and judging.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::agent::desired::Desired;
-use crate::cluster::Rereader;
+use crate::change::look::{Established, Forwarding};
+use crate::cluster::{Rereader, chain};
 use crate::fib::{FibError, FibReader};
 use crate::health::clock::{Circumstances, Freshness, Judge, Judgement};
 use crate::health::compare::{self, Compared, Look};
@@ -17,8 +19,8 @@ use crate::health::spread;
 use crate::intent::nexthops::Expectation;
 use crate::intent::settings::SwitchSettings;
 use crate::intent::snapshot::ObjectName;
-use crate::net::{Family, Prefix};
-use crate::rib::{Limits, RibError, RibReader, Sessions};
+use crate::net::{Family, Prefix, is_link_local};
+use crate::rib::{Limits, RibError, RibReader, Session, Sessions};
 
 /// Reasons are asked for at most this many VIPs a look: what differs everywhere needs no list of causes.
 const MOST_QUESTIONS: usize = 64;
@@ -31,6 +33,8 @@ const DUMP_PERIOD: Duration = Duration::from_secs(30);
 /// After a hint it is read again at once, but dumping may not take more than a twentieth of the time.
 const DUMP_SHARE: u32 = 20;
 const DUMP_GAP: Duration = Duration::from_secs(1);
+/// A dump that is due waits for so long while a change is looked at.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
 
 /// Reads both tables and keeps the judge.
 pub struct Verifier<F, R> {
@@ -124,6 +128,36 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
             peers: peers.into_iter().zip(by_peer).collect(),
         };
         Ok(compare::compare(expectation, &look))
+    }
+
+    /// Which of these next-hops forward now; no dump, because routes that nobody expects cannot be lost.
+    pub async fn forwarding(
+        &mut self,
+        settings: &SwitchSettings,
+        expectation: &Expectation,
+    ) -> Result<Forwarding, String> {
+        self.next_dump = self.next_dump.max(Instant::now() + LOOK_FIRST);
+        let compared = self.compare(settings, expectation).await.map_err(|error| chain(&error))?;
+        Ok(compare::forwarding(&compared))
+    }
+
+    /// The sessions that are up.
+    pub async fn established(&mut self) -> Result<BTreeMap<String, Established>, String> {
+        let sessions = self.rib.sessions().await.map_err(|error| chain(&error))?;
+        let now = Instant::now().into_std();
+        let up = sessions.by_peer.into_values().filter(Session::is_up).map(|session| {
+            let since = now.checked_sub(session.uptime.unwrap_or_default()).unwrap_or(now);
+            (session.peer, Established { since, dropped: session.dropped })
+        });
+        Ok(up.collect())
+    }
+
+    /// The addresses behind the default routes; none where the table cannot be read.
+    pub async fn gateways(&mut self) -> Vec<IpAddr> {
+        let defaults = [Prefix::default_of(Family::V4), Prefix::default_of(Family::V6)];
+        let routes = self.fib.exact(&defaults).await.unwrap_or_default();
+        let live = routes.into_iter().flatten().flat_map(|route| route.live());
+        live.filter_map(|hop| hop.address).filter(|address| !is_link_local(*address)).collect()
     }
 
     /// One look, judged.

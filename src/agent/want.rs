@@ -72,6 +72,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             drift: apply.drift.into(),
             adopt: self.desired.adopt.clone(),
             retry: apply.retry,
+            confirm_timeout: apply.confirm_timeout.get(),
         });
     }
 

@@ -1,93 +1,55 @@
-//! The machine: candidate → applied → read back → confirmed, or back to what was.
+//! The machine: candidate → applied → looked at → confirmed, or back to what was.
 //!
 //! | state | step | seen → next state |
 //! |---|---|---|
 //! | idle | rest | – (nothing is wanted yet) |
-//! | reading | read running | equal → saving or confirmed; differs → applying, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
+//! | recovering | read running | an earlier life left a change unsettled: as before → settling; differs → rolling back · unreadable → again, later |
+//! | reading | read running | equal → saving or confirmed; differs → measuring, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
+//! | measuring | look | measured → arming |
+//! | arming | write the way back down, tell the guard | armed → applying · not armed → waiting |
 //! | applying | apply | applied, or not → reading back |
-//! | reading back | read running | equal → saving; differs → rolling back · unreadable → reading back, later |
+//! | reading back | read running | equal → looking, once the dwell is over; differs → rolling back · unreadable → reading back, later · too late → rolling back |
+//! | looking | look | good twice → confirming; good, or not yet → reading back, a second later; broken → rolling back · too late → rolling back |
+//! | confirming | ask the guard | agreed → saving · not agreed → rolling back |
 //! | rolling back | apply undo | applied, or not → checking the roll-back |
-//! | checking the roll-back | read running | as before → reading (the text is not tried again until it, or the retry counter, changes); differs → roll-back failed · unreadable → again, later |
+//! | checking the roll-back | read running | as before → settling; differs → roll-back failed · unreadable → again, later |
 //! | roll-back failed | wait | → rolling back again, later and later |
-//! | saving | write startup | saved → confirmed · not saved → waiting |
+//! | saving | write startup | saved → settling, or confirmed where nothing was sent · not saved → waiting |
+//! | settling | take the way back away | gone, or not → confirmed; undone → looking back |
+//! | looking back | look | all is back, or it has had its time → reading (the text is not tried again until it, or the retry counter, changes) |
 //! | confirmed | wait | time to look for drift → reading |
 //! | waiting | wait | time to look again → reading |
+//!
+//! A change that nobody could look at, or in which the agent ended, says nothing about the text: it is tried once more.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, DriftPolicy, Known, Memory, Seen, Step, Target, Want,
+    ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, FailureCause, Memory, Seen, Step, Target, Undo, Want,
 };
-use crate::change::consent;
-use crate::change::diff::{Global, Journal, Plan, Refusal, Running};
+use crate::change::diff::Plan;
 use crate::net::Backoff;
 
+mod consider;
+mod settle;
+mod state;
+
+use settle::failure;
+use state::{Settled, State};
+
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Idle,
-    Reading,
-    Applying {
-        plan: Plan,
-        flight: Flight,
-    },
-    ReadingBack {
-        flight: Flight,
-        complaints: Vec<String>,
-        not_before: Option<Instant>,
-    },
-    RollingBack {
-        plan: Plan,
-        flight: Flight,
-        failed: Failed,
-    },
-    CheckingRollback {
-        flight: Flight,
-        failed: Failed,
-        not_before: Option<Instant>,
-    },
-    RollbackFailed {
-        plan: Plan,
-        flight: Flight,
-        failed: Failed,
-        until: Instant,
-    },
-    /// `journal` is what is set once the change is done; `None` where nothing was sent.
-    Saving {
-        target: Target,
-        journal: Option<Journal>,
-    },
-    Confirmed {
-        until: Instant,
-    },
-    Waiting {
-        until: Instant,
-    },
-}
-
-/// A change under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Flight {
-    target: Target,
-    before: Running,
-    journal: Journal,
-}
-
-/// What went wrong before the roll-back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Failed {
-    lines: Vec<String>,
-    complaints: Vec<String>,
-}
-
-/// A text that was undone: not tried again by itself.
-#[derive(Debug, Clone)]
-struct Tried {
-    target: Target,
-    retry: u64,
-    status: ChangeStatus,
-}
+/// Between two looks at a change.
+const LOOK_GAP: Duration = Duration::from_secs(1);
+/// So many good looks confirm.
+const GOOD_LOOKS: u8 = 2;
+/// After the dwell there is at least this much time to look, and to go back before the guard does.
+const LOOK_TIME: Duration = Duration::from_secs(10);
+/// Of the window this is left for the way back.
+const WAY_BACK: Duration = Duration::from_secs(4);
+/// What a roll-back brings back is looked for as long: sessions need their time.
+const LOOK_BACK: Duration = Duration::from_secs(30);
+/// A text that is not to blame is tried as often.
+const TRIES: u32 = 2;
 
 /// Candidate → applied → read back → confirmed, or back to what was. One for the life of the agent.
 #[derive(Debug)]
@@ -99,7 +61,6 @@ pub struct CommitMachine<D> {
     status: ChangeStatus,
     /// Why the wanted text does not run, while something else is kept up.
     held: Option<ChangeStatus>,
-    tried: Vec<Tried>,
     want: Option<Want>,
     /// Wanted while a change was in flight; its turn comes when that has settled.
     next: Option<Want>,
@@ -111,15 +72,19 @@ pub struct CommitMachine<D> {
 }
 
 impl<D: Dialect> CommitMachine<D> {
-    /// A machine that wants nothing yet. `memory` is what an earlier life of the agent knew.
-    pub fn new(dialect: D, seed: u64, memory: Memory) -> Self {
+    /// A machine that wants nothing yet. `memory` is what an earlier life of the agent knew, `undo` the change that it did
+    /// not settle.
+    pub fn new(dialect: D, seed: u64, memory: Memory, undo: Option<Undo>) -> Self {
+        let state = match undo {
+            Some(undo) => State::Recovering { undo, not_before: None },
+            None => State::Idle,
+        };
         Self {
             dialect,
             seed,
-            state: State::Idle,
+            state,
             status: ChangeStatus::Starting,
             held: None,
-            tried: Vec::new(),
             want: None,
             next: None,
             memory,
@@ -161,15 +126,7 @@ impl<D: Dialect> CommitMachine<D> {
 
     /// Commands were sent and their effect is not settled yet.
     pub fn in_flight(&self) -> bool {
-        matches!(
-            self.state,
-            State::Applying { .. }
-                | State::ReadingBack { .. }
-                | State::RollingBack { .. }
-                | State::CheckingRollback { .. }
-                | State::RollbackFailed { .. }
-                | State::Saving { .. }
-        )
+        !matches!(self.state, State::Idle | State::Reading | State::Confirmed { .. } | State::Waiting { .. })
     }
 
     /// The language of the texts.
@@ -209,34 +166,59 @@ impl<D: Dialect> CommitMachine<D> {
 
     /// What to do next.
     pub fn step(&mut self, now: Instant) -> Step {
+        if let Some(until) = self.not_before().filter(|until| *until > now) {
+            return Step::Wait(until);
+        }
         match &self.state {
             State::Idle => Step::Rest,
-            State::Reading => Step::ReadRunning,
+            State::Reading
+            | State::Recovering { .. }
+            | State::ReadingBack { .. }
+            | State::CheckingRollback { .. } => Step::ReadRunning,
+            State::Measuring { flight, .. }
+            | State::Looking { flight }
+            | State::LookingBack { flight, .. } => Step::Measure(flight.target.clone()),
+            State::Arming { flight, .. } => Step::Arm(Undo {
+                before: flight.before.clone(),
+                target: flight.target.clone(),
+                retry: flight.retry,
+                window: flight.until + WAY_BACK - now,
+            }),
             State::Applying { plan, .. } | State::RollingBack { plan, .. } => Step::Apply(plan.clone()),
-            State::ReadingBack { not_before: Some(until), .. }
-            | State::CheckingRollback { not_before: Some(until), .. }
-                if *until > now =>
-            {
-                Step::Wait(*until)
-            }
-            State::ReadingBack { .. } | State::CheckingRollback { .. } => Step::ReadRunning,
+            State::Confirming { .. } => Step::Confirm,
             State::Saving { target, .. } => Step::WriteStartup {
                 candidate: target.candidate.clone(),
                 journal: self.memory.journal.clone(),
             },
-            State::Confirmed { until } | State::Waiting { until } if *until > now => Step::Wait(*until),
+            State::Settling { .. } => Step::Disarm,
             State::Confirmed { .. } | State::Waiting { .. } => {
                 self.state = State::Reading;
                 Step::ReadRunning
             }
-            State::RollbackFailed { until, .. } if *until > now => Step::Wait(*until),
             // Only ever the undo again: nothing else could be better than what was before.
-            State::RollbackFailed { plan, flight, failed, .. } => {
+            State::RollbackFailed { plan, flight, failure, .. } => {
                 let plan = plan.clone();
-                self.state =
-                    State::RollingBack { plan: plan.clone(), flight: flight.clone(), failed: failed.clone() };
+                self.state = State::RollingBack {
+                    plan: plan.clone(),
+                    flight: flight.clone(),
+                    failure: failure.clone(),
+                };
                 Step::Apply(plan)
             }
+        }
+    }
+
+    fn not_before(&self) -> Option<Instant> {
+        match &self.state {
+            State::Confirmed { until } | State::Waiting { until } | State::RollbackFailed { until, .. } => {
+                Some(*until)
+            }
+            State::LookingBack { not_before, .. } => Some(*not_before),
+            State::Recovering { not_before, .. }
+            | State::ReadingBack { not_before, .. }
+            | State::CheckingRollback { not_before, .. }
+            | State::Settling { not_before, .. } => *not_before,
+            _ => None,
         }
     }
 
@@ -244,45 +226,84 @@ impl<D: Dialect> CommitMachine<D> {
     pub fn see(&mut self, seen: Seen, now: Instant) {
         let state = std::mem::replace(&mut self.state, State::Idle);
         self.state = match (state, seen) {
+            (State::Recovering { undo, .. }, Seen::Running(running)) => self.recover(&running, undo, now),
+            (State::Recovering { undo, .. }, Seen::Unreadable(why)) => {
+                self.status = ChangeStatus::Unreachable(why);
+                State::Recovering { undo, not_before: Some(self.later(now)) }
+            }
             (State::Reading, Seen::Running(running)) => self.compare(running, now),
             (State::Reading, Seen::Unreadable(why)) => {
                 self.status = ChangeStatus::Unreachable(why);
                 State::Waiting { until: self.later(now) }
             }
-            (State::Applying { flight, .. }, Seen::Sent(complaints)) => {
-                State::ReadingBack { flight, complaints, not_before: None }
+            (State::Measuring { plan, mut flight }, Seen::Measured(measured)) => {
+                flight.measured = Some(*measured);
+                State::Arming { plan, flight }
+            }
+            (State::Arming { plan, flight }, Seen::Armed) => State::Applying { plan, flight },
+            (State::Arming { .. }, Seen::NotArmed(why)) => {
+                self.status = ChangeStatus::NotArmed(why);
+                State::Waiting { until: self.later(now) }
+            }
+            (State::Applying { mut flight, .. }, Seen::Sent(complaints)) => {
+                flight.complaints = complaints;
+                State::ReadingBack { flight, not_before: None }
             }
             // What was sent in part is in effect in part: only reading back tells.
-            (State::Applying { flight, .. }, Seen::NotSent(why)) => {
-                State::ReadingBack { flight, complaints: vec![why], not_before: None }
+            (State::Applying { mut flight, .. }, Seen::NotSent(why)) => {
+                flight.complaints = vec![why];
+                State::ReadingBack { flight, not_before: None }
             }
-            (State::ReadingBack { flight, complaints, .. }, Seen::Running(running)) => {
-                self.read_back(&running, flight, complaints)
+            (State::ReadingBack { flight, .. }, Seen::Running(running)) => {
+                self.read_back(&running, flight, now)
             }
-            (State::ReadingBack { flight, complaints, .. }, Seen::Unreadable(why)) => {
+            (State::ReadingBack { mut flight, .. }, Seen::Unreadable(why)) => {
+                flight.good = 0;
+                flight.last = Some(failure(FailureCause::CouldNotLook, vec![why.clone()]));
                 self.status = ChangeStatus::Unreachable(why);
-                State::ReadingBack { flight, complaints, not_before: Some(self.later(now)) }
+                State::ReadingBack { flight, not_before: Some(self.later(now)) }
             }
-            (State::RollingBack { flight, failed, .. }, Seen::Sent(_) | Seen::NotSent(_)) => {
-                State::CheckingRollback { flight, failed, not_before: None }
+            (State::Looking { flight }, Seen::Measured(after)) => settle::looked(flight, &after, now),
+            (State::Confirming { flight }, Seen::Agreed) => {
+                State::Saving { target: flight.target, journal: Some(flight.journal) }
             }
-            (State::CheckingRollback { flight, failed, .. }, Seen::Running(running)) => {
-                self.check_rollback(&running, flight, failed, now)
+            (State::Confirming { mut flight }, Seen::NotAgreed(why)) => {
+                flight.last = Some(failure(FailureCause::CouldNotLook, vec![why]));
+                // The way back starts from what runs.
+                flight.until = now;
+                State::ReadingBack { flight, not_before: None }
             }
-            (State::CheckingRollback { flight, failed, .. }, Seen::Unreadable(why)) => {
+            (State::RollingBack { flight, failure, .. }, Seen::Sent(_) | Seen::NotSent(_)) => {
+                State::CheckingRollback { flight, failure, not_before: None }
+            }
+            (State::CheckingRollback { flight, failure, .. }, Seen::Running(running)) => {
+                self.check_rollback(&running, flight, failure, now)
+            }
+            (State::CheckingRollback { flight, failure, .. }, Seen::Unreadable(why)) => {
                 self.status = ChangeStatus::Unreachable(why);
-                State::CheckingRollback { flight, failed, not_before: Some(self.later(now)) }
+                State::CheckingRollback { flight, failure, not_before: Some(self.later(now)) }
             }
             (State::Saving { target, journal }, Seen::Saved) => {
                 let sent = journal.is_some();
                 self.memory.journal = journal.unwrap_or_else(|| self.memory.journal.clone());
-                let confirmed = self.confirm(target, now);
-                // What waits is another plan by now.
-                if sent && self.held.is_some() { State::Reading } else { confirmed }
+                if sent {
+                    State::Settling { then: Settled::Confirmed(target), not_before: None }
+                } else {
+                    self.confirm(target, now)
+                }
             }
             (State::Saving { .. }, Seen::NotSaved(why)) => {
                 self.status = ChangeStatus::NotSaved(why);
                 State::Waiting { until: self.later(now) }
+            }
+            (State::Settling { then, .. }, Seen::Disarmed) => self.settled(then, now),
+            // A way back that is left lying would be taken: it has to go before anything else.
+            (State::Settling { then, .. }, Seen::NotDisarmed(why)) => {
+                self.status = ChangeStatus::NotSaved(why);
+                State::Settling { then, not_before: Some(self.later(now)) }
+            }
+            (State::LookingBack { flight, failure, until, .. }, Seen::Measured(after)) => {
+                self.looked_back(flight, failure, &after, until, now)
             }
             // An answer to a question that was not asked changes nothing.
             (state, _) => state,
@@ -294,173 +315,6 @@ impl<D: Dialect> CommitMachine<D> {
         }
     }
 
-    fn plan_for(&self, running: &Running, target: &Target, adopt: &[String]) -> Result<Plan, Refusal> {
-        let confirmed = self.memory.confirmed.as_ref().map(|target| &target.candidate);
-        let known = Known { confirmed, adopt, journal: &self.memory.journal };
-        self.dialect.plan(running, &target.candidate, &known)
-    }
-
-    fn compare(&mut self, running: Running, now: Instant) -> State {
-        let Some(want) = self.want.clone() else { return State::Idle };
-        self.held = None;
-        if want.policy == ApplyPolicy::Retired && self.is_confirmed(&want.target) {
-            // Whatever somebody writes from now on is none of our business.
-            return self.confirm(want.target, now);
-        }
-        let held = match self.plan_for(&running, &want.target, &want.adopt) {
-            Err(refusal) => {
-                self.plan = Plan::default();
-                ChangeStatus::Refused(refusal)
-            }
-            Ok(plan) => {
-                self.plan = plan.clone();
-                if plan.is_empty() {
-                    return self.equal(want.target, now);
-                }
-                if matches!(want.policy, ApplyPolicy::PlanOnly | ApplyPolicy::Paused) {
-                    self.status = ChangeStatus::Planned;
-                    return State::Waiting { until: now + DRIFT_PERIOD };
-                }
-                match self.reason_to_wait(&want, &plan) {
-                    None => {
-                        self.status = ChangeStatus::InProgress;
-                        return self.go(&want, want.target.clone(), plan, running, now);
-                    }
-                    Some(held) => held,
-                }
-            }
-        };
-        self.status = held.clone();
-        self.held = Some(held);
-        self.keep_up(&want, running, now)
-    }
-
-    /// The wanted text does not run for now: the bundle in force is kept up instead.
-    fn keep_up(&mut self, want: &Want, running: Running, now: Instant) -> State {
-        // Running may change so that the wanted text fits: look again at the pace of drift.
-        let waiting = State::Waiting { until: now + DRIFT_PERIOD };
-        let may_write = want.policy == ApplyPolicy::Enforce;
-        let Some(interim) = want.interim.clone().filter(|interim| may_write && *interim != want.target)
-        else {
-            return waiting;
-        };
-        if self.has_failed(&interim, want.retry).is_some() {
-            return waiting;
-        }
-        match self.plan_for(&running, &interim, &want.adopt) {
-            Ok(plan) if plan.is_empty() => self.equal(interim, now),
-            Ok(plan) if !self.memory.removal(&interim).is_mass() => {
-                self.go(want, interim, plan, running, now)
-            }
-            _ => waiting,
-        }
-    }
-
-    fn equal(&mut self, target: Target, now: Instant) -> State {
-        if self.is_confirmed(&target) {
-            self.confirm(target, now)
-        } else {
-            State::Saving { target, journal: None }
-        }
-    }
-
-    fn is_confirmed(&self, target: &Target) -> bool {
-        self.memory.confirmed.as_ref().is_some_and(|confirmed| confirmed.candidate == target.candidate)
-    }
-
-    /// What became of `target` when it was tried before. Other neighbours do not make a bad bundle better.
-    fn has_failed(&self, target: &Target, retry: u64) -> Option<ChangeStatus> {
-        let in_force = self.memory.confirmed.as_ref().map(|confirmed| confirmed.bundle.as_str());
-        let same = |tried: &&Tried| {
-            let bundle = tried.target.bundle == target.bundle && in_force != Some(target.bundle.as_str());
-            tried.retry == retry && (bundle || tried.target.candidate == target.candidate)
-        };
-        self.tried.iter().find(same).map(|tried| tried.status.clone())
-    }
-
-    /// Why the wanted plan is not carried out, if there is a reason.
-    fn reason_to_wait(&self, want: &Want, plan: &Plan) -> Option<ChangeStatus> {
-        if let Some(status) = self.has_failed(&want.target, want.retry) {
-            return Some(status);
-        }
-        if want.policy == ApplyPolicy::Retired {
-            return None;
-        }
-        let hold = consent::hold(
-            plan,
-            self.memory.removal(&want.target),
-            self.memory.cause(&want.target),
-            &want.consent,
-        )?;
-        let hash = plan.hash().unwrap_or_default();
-        Some(ChangeStatus::AwaitingApproval { hold, hash, lines: plan.lines() })
-    }
-
-    fn go(&mut self, want: &Want, target: Target, plan: Plan, running: Running, now: Instant) -> State {
-        if self.is_confirmed(&target) {
-            self.drifts += 1;
-            if want.drift == DriftPolicy::Report {
-                self.status = self.held.clone().unwrap_or(ChangeStatus::Drifted);
-                return State::Waiting { until: now + DRIFT_PERIOD };
-            }
-        }
-        // What is found must be on disk before it is written over.
-        for (owner, plan) in &plan.owners {
-            let journal = self.memory.journal.entry(owner.clone()).or_default();
-            let replaces =
-                |old: &Global, new: &Global| (&old.context, &old.slot) == (&new.context, &new.slot);
-            journal.retain(|old| !plan.globals.iter().any(|new| replaces(old, new)));
-            journal.extend(plan.globals.iter().cloned());
-        }
-        let journal = plan.owners.iter().map(|(owner, plan)| (owner.clone(), plan.globals.clone())).collect();
-        State::Applying { plan, flight: Flight { target, before: running, journal } }
-    }
-
-    fn read_back(&mut self, running: &Running, flight: Flight, complaints: Vec<String>) -> State {
-        let Some(want) = self.want.clone() else { return State::Idle };
-        let known = Known {
-            confirmed: Some(&flight.target.candidate),
-            adopt: &want.adopt,
-            journal: &self.memory.journal,
-        };
-        let left = match self.dialect.plan(running, &flight.target.candidate, &known) {
-            Ok(left) => left.lines(),
-            Err(refusal) => vec![refusal.to_string()],
-        };
-        if left.is_empty() {
-            if self.held.is_none() {
-                self.plan = Plan::default();
-            }
-            self.attempts = 0;
-            return State::Saving { target: flight.target, journal: Some(flight.journal) };
-        }
-        let failed = Failed { lines: left, complaints };
-        let plan = self.dialect.undo(running, &flight.before, &flight.target.candidate);
-        if plan.is_empty() {
-            return self.give_up(flight, failed);
-        }
-        State::RollingBack { plan, flight, failed }
-    }
-
-    fn check_rollback(&mut self, running: &Running, flight: Flight, failed: Failed, now: Instant) -> State {
-        let left = self.dialect.undo(running, &flight.before, &flight.target.candidate);
-        if left.is_empty() {
-            return self.give_up(flight, failed);
-        }
-        self.status = ChangeStatus::RollbackFailed { lines: left.lines() };
-        State::RollbackFailed { plan: left, flight, failed, until: self.later(now) }
-    }
-
-    fn give_up(&mut self, flight: Flight, failed: Failed) -> State {
-        let Failed { lines, complaints } = failed;
-        let status = ChangeStatus::ReadBackDiffers { lines, complaints };
-        let retry = self.want.as_ref().map_or(0, |want| want.retry);
-        self.status = status.clone();
-        self.tried.retain(|tried| tried.retry == retry && tried.target.bundle != flight.target.bundle);
-        self.tried.push(Tried { target: flight.target, retry, status });
-        State::Reading
-    }
-
     fn confirm(&mut self, target: Target, now: Instant) -> State {
         self.attempts = 0;
         let retired = self.want.as_ref().is_some_and(|want| want.policy == ApplyPolicy::Retired);
@@ -468,7 +322,7 @@ impl<D: Dialect> CommitMachine<D> {
             self.memory.journal.clear();
         }
         if self.held.is_none() {
-            self.tried.clear();
+            self.memory.tried.clear();
         }
         self.memory.confirmed = Some(target);
         let done = if retired { ChangeStatus::Retired } else { ChangeStatus::Applied };

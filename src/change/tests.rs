@@ -1,7 +1,11 @@
 #![expect(clippy::disallowed_methods, reason = "an instant to count from")]
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::change::diff::OwnerPlan;
+use crate::change::look::{Forwarding, Measured, Pairs};
+use crate::net::{NextHop, Prefix};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -40,12 +44,19 @@ impl Dialect for Lines {
         Ok(candidate.clone())
     }
 
+    fn dwell(&self, _: &Plan, _: &Running) -> Duration {
+        DWELL
+    }
+
     fn undo(&self, now: &Running, before: &Running, _: &Candidate) -> Plan {
         difference(now, before.texts.get("nos"))
     }
 }
 
+const DWELL: Duration = Duration::from_secs(3);
+
 /// A switch that obeys, or not.
+#[expect(clippy::struct_excessive_bools, reason = "each is a way to fail, and they come together")]
 #[derive(Debug, Clone, Default)]
 struct Switch {
     running: Vec<String>,
@@ -55,6 +66,14 @@ struct Switch {
     unreadable: bool,
     full_disk: bool,
     sent: usize,
+    /// These next-hops forward while the text has no line `cut N`.
+    hops: Vec<u8>,
+    /// The forwarding table cannot be read.
+    blind: bool,
+    /// The way back, as it is on disk.
+    undo: Option<Undo>,
+    /// The guard says no.
+    strict: bool,
 }
 
 impl Switch {
@@ -81,8 +100,36 @@ impl Switch {
                 self.startup = candidate.texts.get("nos").cloned();
                 Seen::Saved
             }
+            Step::Measure(_) => Seen::Measured(Box::new(self.measured())),
+            Step::Arm(_) if self.full_disk => Seen::NotArmed("no space left on device".into()),
+            Step::Arm(undo) => {
+                self.undo = Some(undo.clone());
+                Seen::Armed
+            }
+            Step::Confirm if self.strict => Seen::NotAgreed("it is too late".into()),
+            Step::Confirm => Seen::Agreed,
+            Step::Disarm => {
+                self.undo = None;
+                Seen::Disarmed
+            }
             Step::Wait(_) | Step::Rest => return None,
         })
+    }
+
+    fn measured(&self) -> Measured {
+        let prefix: Prefix = "203.0.113.10/32".parse().unwrap();
+        let hop = |number: &u8| format!("192.0.2.{number}").parse::<NextHop>().unwrap();
+        let cut = |number: &&u8| !self.running.contains(&format!("cut {number}"));
+        let pairs = Pairs {
+            expected: (1..=9).map(|number| hop(&number)).collect::<BTreeSet<_>>().into(),
+            observed: self.hops.iter().filter(cut).map(hop).collect::<BTreeSet<_>>().into(),
+        };
+        let forwarding = Forwarding(BTreeMap::from([(prefix, pairs)]));
+        Measured {
+            forwarding: if self.blind { Err("netlink".into()) } else { Ok(forwarding) },
+            sessions: Ok(BTreeMap::new()),
+            probes: BTreeMap::new(),
+        }
     }
 
     fn text(&self) -> Running {
@@ -103,25 +150,53 @@ fn want(text: &str) -> Want {
         drift: DriftPolicy::Revert,
         adopt: Vec::new(),
         retry: 0,
+        confirm_timeout: WINDOW,
     }
 }
 
-/// Runs until there is nothing to do at `now`; the steps that were taken.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Runs until there is nothing to do at `now`, or a minute later while a change is in flight; the steps that were taken.
 fn settle(machine: &mut CommitMachine<Lines>, switch: &mut Switch, now: Instant) -> Vec<Step> {
-    let mut taken = Vec::new();
-    for _ in 0..50 {
-        let step = machine.step(now);
-        match switch.carry_out(&step) {
-            Some(seen) => machine.see(seen, now),
-            None => return taken,
+    let (mut taken, mut at) = (Vec::new(), now);
+    for _ in 0..400 {
+        let step = machine.step(at);
+        match (switch.carry_out(&step), &step) {
+            (Some(seen), _) => machine.see(seen, at),
+            (None, Step::Wait(until)) if machine.in_flight() && *until < now + WINDOW * 2 => at = *until,
+            (None, _) => return taken,
         }
-        taken.push(step);
+        if !matches!(step, Step::Wait(_)) {
+            taken.push(step);
+        }
     }
     panic!("it never comes to rest: {machine:?}");
 }
 
 fn start() -> (CommitMachine<Lines>, Switch, Instant) {
-    (CommitMachine::new(Lines, 7, Memory::default()), Switch::default(), Instant::now())
+    let switch = Switch { hops: vec![1, 2], ..Switch::default() };
+    (CommitMachine::new(Lines, 7, Memory::default(), None), switch, Instant::now())
+}
+
+/// One step carried out; time does not pass.
+fn step(machine: &mut CommitMachine<Lines>, switch: &mut Switch, now: Instant) -> Step {
+    let step = machine.step(now);
+    if let Some(seen) = switch.carry_out(&step) {
+        machine.see(seen, now);
+    }
+    step
+}
+
+fn undone(cause: FailureCause, lines: &[&str]) -> ChangeStatus {
+    let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+    ChangeStatus::Undone(Failure { cause, lines, complaints: Vec::new(), lost: Vec::new() })
+}
+
+fn cause(machine: &CommitMachine<Lines>) -> Option<FailureCause> {
+    match machine.status() {
+        ChangeStatus::Undone(failure) => Some(failure.cause),
+        _ => None,
+    }
 }
 
 #[test]
@@ -160,10 +235,7 @@ fn what_does_not_read_back_is_undone_and_held_until_the_text_changes() {
         Some("a"),
         "startup is never the candidate before it was confirmed"
     );
-    assert_eq!(
-        *machine.status(),
-        ChangeStatus::ReadBackDiffers { lines: vec!["+ c".into()], complaints: Vec::new() }
-    );
+    assert_eq!(*machine.status(), undone(FailureCause::ReadBack, &["+ c"]));
     let sent = switch.sent;
     settle(&mut machine, &mut switch, now + Duration::from_secs(3600));
     assert_eq!(switch.sent, sent, "an outage is never repeated by itself");
@@ -179,9 +251,7 @@ fn a_rollback_that_fails_says_so_and_tries_only_the_undo_again() {
     switch.running = vec!["a".into()];
     switch.deaf_to = vec!["a".into(), "c".into()];
     machine.want(want("a\nb\nc"));
-    let step = machine.step(now);
-    let seen = switch.carry_out(&step).unwrap();
-    machine.see(seen, now);
+    step(&mut machine, &mut switch, now);
     // The first commands take "a" away by accident.
     switch.running.clear();
     settle(&mut machine, &mut switch, now);
@@ -189,7 +259,7 @@ fn a_rollback_that_fails_says_so_and_tries_only_the_undo_again() {
     switch.deaf_to.clear();
     settle(&mut machine, &mut switch, now + Duration::from_secs(120));
     assert_eq!(switch.running, ["a"]);
-    assert!(matches!(machine.status(), ChangeStatus::ReadBackDiffers { .. }));
+    assert_eq!(cause(&machine), Some(FailureCause::ReadBack));
 }
 
 #[test]
@@ -219,7 +289,7 @@ fn drift_is_put_back_or_only_reported() {
         machine.want(Want { drift, ..want("a") });
         settle(&mut machine, &mut switch, now);
         switch.running.push("x".into());
-        settle(&mut machine, &mut switch, now + DRIFT_PERIOD);
+        settle(&mut machine, &mut switch, now + DRIFT_PERIOD * 2);
         assert_eq!(
             (switch.running.clone(), machine.status().clone()),
             (running.iter().map(|s| (*s).to_owned()).collect(), status)
@@ -250,9 +320,14 @@ fn a_refused_text_touches_nothing() {
 
 #[test]
 fn what_runs_but_is_not_saved_is_said() {
-    let (mut machine, mut switch, now) = start();
-    switch.full_disk = true;
+    let (mut machine, mut switch, mut now) = start();
     machine.want(want("a"));
+    while !matches!(machine.step(now), Step::WriteStartup { .. }) {
+        if let Step::Wait(until) = step(&mut machine, &mut switch, now) {
+            now = until;
+        }
+    }
+    switch.full_disk = true;
     settle(&mut machine, &mut switch, now);
     assert!(matches!(machine.status(), ChangeStatus::NotSaved(_)));
     switch.full_disk = false;
@@ -265,12 +340,10 @@ fn what_runs_but_is_not_saved_is_said() {
 fn a_newer_text_waits_until_the_change_in_flight_has_settled() {
     let (mut machine, mut switch, now) = start();
     machine.want(want("a"));
-    for _ in 0..2 {
-        let step = machine.step(now);
-        let seen = switch.carry_out(&step).unwrap();
-        machine.see(seen, now);
+    for _ in 0..4 {
+        step(&mut machine, &mut switch, now);
     }
-    assert!(machine.in_flight());
+    assert!(machine.in_flight() && switch.sent == 1);
     machine.want(want("b"));
     settle(&mut machine, &mut switch, now);
     assert_eq!((switch.running.clone(), switch.startup.as_deref()), (vec!["b".to_owned()], Some("b")));
@@ -335,13 +408,13 @@ fn a_bad_bundle_is_not_tried_again_with_other_neighbours() {
     let interim = machine.confirmed().cloned();
     machine.want(Want { interim, ..by_switch("two", "a\nbad") });
     settle(&mut machine, &mut switch, now);
-    assert!(matches!(machine.status(), ChangeStatus::ReadBackDiffers { .. }), "{:?}", machine.status());
+    assert_eq!(cause(&machine), Some(FailureCause::ReadBack), "{:?}", machine.status());
     let sent = switch.sent;
     let more = Target { candidate: want("a\nn").target.candidate, bundle: "one".into(), peers: Peers::new() };
     machine.want(Want { interim: Some(more), ..by_switch("two", "a\nbad\nn") });
     settle(&mut machine, &mut switch, now);
     assert_eq!((switch.running.as_slice(), switch.sent), (&["a".to_owned(), "n".into()][..], sent + 1));
-    assert!(matches!(machine.status(), ChangeStatus::ReadBackDiffers { .. }), "{:?}", machine.status());
+    assert_eq!(cause(&machine), Some(FailureCause::ReadBack), "{:?}", machine.status());
     // A mended bundle is another one.
     machine.want(by_switch("three", "a\nn\ngood"));
     settle(&mut machine, &mut switch, now);
@@ -378,54 +451,198 @@ fn a_retired_switch_is_emptied_once_and_then_left_alone() {
     assert_eq!(*machine.status(), ChangeStatus::Applied);
 }
 
+#[test]
+fn what_a_change_takes_away_undoes_it_unless_it_was_gone_before() {
+    for (text, before, expected) in [
+        ("a\ncut 3", vec![1, 2], None),
+        (
+            "a\ncut 2",
+            vec![1, 2],
+            Some(undone(FailureCause::Verification, &["203.0.113.10/32 lost next-hop 192.0.2.2"])),
+        ),
+        ("a\ncut 2", vec![1], None),
+    ] {
+        let (mut machine, mut switch, now) = start();
+        switch.hops = before;
+        machine.want(want("a"));
+        settle(&mut machine, &mut switch, now);
+        machine.want(want(text));
+        let steps = settle(&mut machine, &mut switch, now);
+        match expected {
+            None => assert_eq!(
+                (machine.status(), switch.startup.as_deref()),
+                (&ChangeStatus::Applied, Some(text))
+            ),
+            Some(expected) => {
+                assert_eq!((machine.status(), switch.running.as_slice()), (&expected, &["a".to_owned()][..]));
+                assert_eq!(switch.startup.as_deref(), Some("a"));
+                assert!(!steps.contains(&Step::Confirm), "an unverified change was offered for confirmation");
+            }
+        }
+        assert_eq!(switch.undo, None, "the way back is gone when all is settled");
+    }
+}
+
+#[test]
+fn a_look_counts_only_after_the_dwell_and_only_the_second_good_one_confirms() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    let (mut at, mut looks) = (now, Vec::new());
+    loop {
+        match step(&mut machine, &mut switch, at) {
+            Step::Wait(until) => at = until,
+            Step::Measure(_) => looks.push(at - now),
+            Step::Confirm => break,
+            _ => {}
+        }
+    }
+    assert_eq!(looks, [Duration::ZERO, DWELL, DWELL + Duration::from_secs(1)]);
+}
+
+#[test]
+fn a_change_that_nobody_could_look_at_is_undone_and_tried_once_more() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    switch.sent = 0;
+    machine.want(want("a\nb"));
+    while switch.sent == 0 {
+        step(&mut machine, &mut switch, now);
+    }
+    switch.blind = true;
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(
+        (cause(&machine), switch.running.as_slice()),
+        (Some(FailureCause::CouldNotLook), &["a".to_owned()][..])
+    );
+    let sent = switch.sent;
+    settle(&mut machine, &mut switch, now + DRIFT_PERIOD * 60);
+    assert_eq!(switch.sent, sent, "twice, and not a third time");
+}
+
+#[test]
+fn a_session_that_the_plan_did_not_name_must_stay_what_it_was() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    switch.strict = true;
+    machine.want(want("a\nb"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(
+        (cause(&machine), switch.running.len()),
+        (Some(FailureCause::CouldNotLook), 1),
+        "the guard's no is a no"
+    );
+}
+
+#[test]
+fn without_a_way_back_on_disk_nothing_is_sent() {
+    let (mut machine, mut switch, now) = start();
+    switch.full_disk = true;
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(
+        (machine.status(), switch.sent),
+        (&ChangeStatus::NotArmed("no space left on device".into()), 0)
+    );
+    switch.full_disk = false;
+    settle(&mut machine, &mut switch, now + Duration::from_secs(60));
+    assert_eq!(*machine.status(), ChangeStatus::Applied);
+}
+
+#[test]
+fn wherever_the_agent_ends_the_next_life_settles() {
+    for end in 1..40 {
+        let (mut machine, mut switch, now) = start();
+        machine.want(want("a"));
+        settle(&mut machine, &mut switch, now);
+        machine.want(want("b\nc"));
+        let mut at = now;
+        for _ in 0..end {
+            if let Step::Wait(until) = step(&mut machine, &mut switch, at) {
+                at = until;
+            }
+        }
+        let memory = machine.memory().clone();
+        let mut machine = CommitMachine::new(Lines, 7, memory, switch.undo.clone());
+        let was = switch.undo.is_some();
+        settle(&mut machine, &mut switch, at);
+        assert_eq!(switch.undo, None);
+        if was {
+            assert_eq!(switch.running, ["a"], "after {end} steps");
+        }
+        machine.want(want("b\nc"));
+        settle(&mut machine, &mut switch, at);
+        assert_eq!(*machine.status(), ChangeStatus::Applied, "after {end} steps it is tried once more");
+        assert_eq!(switch.startup.as_deref(), Some("b\nc"));
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Want(String, u64),
     Deaf(Vec<String>),
     Readable(bool),
+    Blind(bool),
+    Full(bool),
+    Strict(bool),
+    Crash,
     Tamper(String),
     Pass(u64),
     Steps(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let line = prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(str::to_owned);
+    let line = prop::sample::select(vec!["a", "b", "c", "cut 1"]).prop_map(str::to_owned);
     let text =
         prop::collection::btree_set(line.clone(), 0..4).prop_map(|set| set.into_iter().collect::<Vec<_>>());
     prop_oneof![
         (text.clone(), 0..2_u64).prop_map(|(lines, retry)| Event::Want(lines.join("\n"), retry)),
         text.prop_map(Event::Deaf),
         any::<bool>().prop_map(Event::Readable),
+        any::<bool>().prop_map(Event::Blind),
+        any::<bool>().prop_map(Event::Full),
+        any::<bool>().prop_map(Event::Strict),
+        Just(Event::Crash),
         line.prop_map(Event::Tamper),
         (0..100_u64).prop_map(Event::Pass),
-        (1..6_usize).prop_map(Event::Steps),
+        (1..12_usize).prop_map(Event::Steps),
     ]
 }
 
 proptest! {
-    /// Whatever happens: what is confirmed was read back, startup is what was confirmed, and it comes to rest.
+    /// Whatever happens, crashes included: what is confirmed was read back and took nothing away, startup is what was
+    /// confirmed, no command is sent without a way back on disk, and it comes to rest.
     #[test]
-    fn an_unverified_text_is_never_confirmed(events in prop::collection::vec(event(), 1..40)) {
+    fn an_unverified_change_is_never_confirmed(events in prop::collection::vec(event(), 1..60)) {
         let (_, mut switch, mut now) = start();
         let memory = Memory { confirmed: Some(want("").target), ..Memory::default() };
-        let mut machine = CommitMachine::new(Lines, 7, memory);
+        let mut machine = CommitMachine::new(Lines, 7, memory, None);
         for event in events {
             match event {
                 Event::Want(text, retry) => machine.want(Want { retry, ..want(&text) }),
                 Event::Deaf(lines) => switch.deaf_to = lines,
                 Event::Readable(yes) => switch.unreadable = !yes,
+                Event::Blind(yes) => switch.blind = yes,
+                Event::Full(yes) => switch.full_disk = yes,
+                Event::Strict(yes) => switch.strict = yes,
                 Event::Tamper(line) => switch.running.push(line),
                 Event::Pass(seconds) => now += Duration::from_secs(seconds),
+                Event::Crash => {
+                    machine = CommitMachine::new(Lines, 7, machine.memory().clone(), switch.undo.clone());
+                }
                 Event::Steps(count) => for _ in 0..count {
-                    let step = machine.step(now);
-                    if let Step::WriteStartup { candidate, .. } = &step {
-                        // Nobody tampers between two steps here, so what is saved must run.
-                        prop_assert!(difference(&switch.text(), candidate.texts.get("nos")).is_empty()
-                            || !switch.running.is_empty());
+                    let sent = switch.sent;
+                    let step = step(&mut machine, &mut switch, now);
+                    prop_assert!(switch.sent == sent || switch.undo.is_some(), "sent without a way back");
+                    if let (Step::Confirm, Some(undo)) = (&step, &switch.undo) {
+                        let cut = |texts: Option<&String>| lines(texts).contains(&"cut 1".to_owned());
+                        let before = cut(undo.before.texts.get("nos"));
+                        prop_assert!(before || !cut(undo.target.candidate.texts.get("nos")), "it took a next-hop away");
+                        prop_assert!(!switch.blind || switch.strict || !machine.in_flight() || undo.window > Duration::ZERO);
                     }
-                    match switch.carry_out(&step) {
-                        Some(seen) => machine.see(seen, now),
-                        None => break,
+                    if matches!(step, Step::Wait(_) | Step::Rest) {
+                        break;
                     }
                     if *machine.status() == ChangeStatus::Applied && matches!(step, Step::WriteStartup { .. }) {
                         prop_assert_eq!(machine.confirmed().and_then(|c| c.candidate.texts.get("nos")), switch.startup.as_ref());
@@ -433,14 +650,14 @@ proptest! {
                 },
             }
         }
-        switch.unreadable = false;
-        switch.deaf_to.clear();
+        switch = Switch { running: switch.running, startup: switch.startup, undo: switch.undo, hops: vec![1, 2], ..Switch::default() };
         machine.want(want("z"));
         for _ in 0..20 {
             settle(&mut machine, &mut switch, now);
-            now += Duration::from_secs(100);
+            now += Duration::from_secs(200);
         }
         prop_assert_eq!(machine.status(), &ChangeStatus::Applied);
         prop_assert_eq!(&switch.running, &["z".to_owned()]);
+        prop_assert_eq!(&switch.undo, &None);
     }
 }

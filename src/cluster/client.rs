@@ -32,6 +32,8 @@ pub struct Clients {
     pub calls: Client,
     /// The namespace of the kubeconfig or of the pod.
     pub namespace: String,
+    /// Where the servers are, as `HOST:PORT`.
+    pub servers: Vec<String>,
 }
 
 /// With several servers, one that takes a connection no faster than this is passed over.
@@ -74,7 +76,17 @@ pub async fn connect(kubeconfig: Option<&Path>, way: Way<'_>) -> anyhow::Result<
     config.reset_reader_on_write = true;
     config.default_retry = false;
     let calls = over(&config, way, &current)?;
-    Ok(Clients { watches, calls, namespace })
+    let urls =
+        if way.servers.is_empty() { vec![config.cluster_url.to_string()] } else { way.servers.to_vec() };
+    let servers = urls.iter().filter_map(|url| place(url)).collect();
+    Ok(Clients { watches, calls, namespace, servers })
+}
+
+/// `HOST:PORT` of a URL.
+fn place(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    Some(format!("{}:{port}", url.host()?))
 }
 
 /// A client for all servers of `way`; both clients share which one is `current`.

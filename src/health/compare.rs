@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use crate::change::look::{Forwarding, Pairs};
 use crate::health::DifferenceKind;
 use crate::intent::nexthops::{Expectation, ExpectedVip, NextHops};
 use crate::intent::settings::SwitchSettings;
@@ -104,10 +105,22 @@ pub fn strays(settings: &SwitchSettings, expectation: &Expectation, routes: &[Ro
         .collect()
 }
 
+/// What is expected and what forwards, for a comparison with another time. Sets that were shared stay shared.
+pub fn forwarding(compared: &BTreeMap<Prefix, Compared>) -> Forwarding {
+    let mut expected: HashMap<usize, Shared<BTreeSet<NextHop>>> = HashMap::new();
+    let pairs = compared.iter().map(|(prefix, compared)| {
+        let of = &compared.expected;
+        let names = || Shared::from(of.keys().cloned().collect::<BTreeSet<_>>());
+        let expected = expected.entry(of.place()).or_insert_with(names).clone();
+        (*prefix, Pairs { expected, observed: compared.observed.clone() })
+    });
+    Forwarding(pairs.collect())
+}
+
 /// Sets the look against the expectation. Strays without a route are left out.
 pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compared> {
     let nobody = Shared::default();
-    let mut pairs = Pairs {
+    let mut pairs = Meetings {
         peers: &look.peers,
         leaving: &expectation.leaving,
         nothing: Shared::default(),
@@ -125,7 +138,7 @@ pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compa
 }
 
 /// Pairs of expected and observed next-hops that were compared: most VIPs have theirs in common with others.
-struct Pairs<'a> {
+struct Meetings<'a> {
     peers: &'a BTreeMap<IpAddr, Option<Route>>,
     leaving: &'a BTreeSet<NextHop>,
     /// The hops of no route.
@@ -144,7 +157,7 @@ struct Met {
     unexpected: BTreeSet<NextHop>,
 }
 
-impl Pairs<'_> {
+impl Meetings<'_> {
     fn compare_one(&mut self, vip: &Shared<ExpectedVip>, route: Option<&Route>) -> Compared {
         let (at, peers) = (vip.next_hops.place(), self.peers);
         let expected =

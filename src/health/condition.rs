@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeStatus;
 use crate::change::consent::Hold;
+use crate::change::{Failure, FailureCause};
 use crate::health::clock::{Judgement, Standing};
 use crate::health::ladder::Fault;
 use crate::health::{DifferenceKind, State};
@@ -72,6 +73,14 @@ pub enum Reason {
     Unsupported,
     /// After the commands the running text differed; the previous one is back.
     ReadBackDiffers,
+    /// A change was undone because something that worked before it did not work after it.
+    RolledBack,
+    /// A change was undone because nobody could look whether it works.
+    NotVerified,
+    /// A change was undone because the agent ended before it was settled.
+    Interrupted,
+    /// The way back could not be written down, so nothing was tried.
+    JournalFailed,
     /// As above, and it could not be put back.
     RollbackFailed,
     /// The policy forbids writing.
@@ -206,20 +215,9 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             };
             say(Status::False, reason, refusal.to_string())
         }
-        ChangeStatus::ReadBackDiffers { lines, complaints } => {
-            let said = if complaints.is_empty() {
-                String::new()
-            } else {
-                format!("; the NOS said: {}", brief(complaints, "; "))
-            };
-            say(
-                Status::False,
-                Reason::ReadBackDiffers,
-                format!(
-                    "revision {wanted} was undone, because these lines did not read back: {}{said}",
-                    brief(lines, ", ")
-                ),
-            )
+        ChangeStatus::Undone(failure) => {
+            let (reason, message) = undone(wanted, failure);
+            say(Status::False, reason, message)
         }
         ChangeStatus::RollbackFailed { lines } => say(
             Status::False,
@@ -240,12 +238,42 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             Reason::ValidatorUnavailable,
             format!("revision {wanted} was not tried: {why}"),
         ),
+        ChangeStatus::NotArmed(why) => say(
+            Status::False,
+            Reason::JournalFailed,
+            format!("revision {wanted} was not tried: the way back could not be written down: {why}"),
+        ),
         ChangeStatus::NotSaved(why) => say(
             Status::False,
             Reason::StartupNotSaved,
             format!("revision {wanted} runs, but a reboot would lose it: {why}"),
         ),
     }
+}
+
+/// Why a change was undone, and what is still not as it was before it.
+fn undone(wanted: &str, failure: &Failure) -> (Reason, String) {
+    let Failure { cause, lines, complaints, lost } = failure;
+    let lines = brief(lines, ", ");
+    let (reason, why) = match cause {
+        FailureCause::ReadBack => {
+            (Reason::ReadBackDiffers, format!("because these lines did not read back: {lines}"))
+        }
+        FailureCause::Verification => (Reason::RolledBack, format!("because of what it took away: {lines}")),
+        FailureCause::CouldNotLook => {
+            (Reason::NotVerified, format!("because nobody could look whether it works: {lines}"))
+        }
+        FailureCause::Interrupted => (Reason::Interrupted, format!("because {lines}")),
+    };
+    let said = match complaints.as_slice() {
+        [] => String::new(),
+        complaints => format!("; the NOS said: {}", brief(complaints, "; ")),
+    };
+    let lost = match lost.as_slice() {
+        [] => String::new(),
+        lost => format!("; not back yet: {}", brief(lost, ", ")),
+    };
+    (reason, format!("revision {wanted} was undone, {why}{said}{lost}"))
 }
 
 /// The first items that fit into a part of a message, and how many more there are: two lists must find room beside each

@@ -1,8 +1,11 @@
 //! The `Switch` object, as far as the agent obeys it. The full grammar is the CRD in `manifests/`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::change::{ApplyPolicy, DriftPolicy};
+use crate::intent::settings::Span;
 use crate::intent::snapshot::objects::Meta;
 
 /// A `Switch`.
@@ -46,6 +49,26 @@ pub struct Apply {
     pub drift: DriftWord,
     /// A new number releases a held candidate.
     pub retry: u64,
+    /// A change that was not confirmed by then is undone; longer where its effect takes longer to show.
+    pub confirm_timeout: ConfirmTimeout,
+}
+
+/// `spec.apply.confirmTimeout`, as `60s`; from 15 s to 1 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConfirmTimeout(pub Span);
+
+impl Default for ConfirmTimeout {
+    fn default() -> Self {
+        Self(Span(Duration::from_secs(60)))
+    }
+}
+
+impl ConfirmTimeout {
+    /// Within its limits, whatever was written.
+    pub fn get(self) -> Duration {
+        self.0.0.clamp(Duration::from_secs(15), Duration::from_secs(3600))
+    }
 }
 
 /// `spec.apply.policy`.

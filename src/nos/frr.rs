@@ -108,7 +108,10 @@ impl FrrDriver {
         if let Some((placeholder, _)) = known {
             return placeholder.clone();
         }
-        let placeholder = format!("<secret:?{}>", self.others.len() + 1);
+        // What an earlier life has met may have come back by `set_secrets`.
+        let free = |name: &String| !self.others.contains_key(name) && !self.secrets.contains_key(name);
+        let mut names = (1_u32..).map(|number| format!("<secret:?{number}>"));
+        let placeholder = names.find(free).unwrap_or_default();
         self.others.insert(placeholder.clone(), value.to_owned());
         placeholder
     }
@@ -210,6 +213,10 @@ impl NosDriver for FrrDriver {
 
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>) {
         self.secrets = secrets;
+    }
+
+    fn secrets(&self) -> BTreeMap<String, String> {
+        self.secrets.iter().chain(&self.others).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     async fn platform(&mut self) -> Result<Platform, NosError> {

@@ -61,6 +61,7 @@ impl Pass {
             plan: &Plan::default(),
             policy: self.policy,
             validator: "frr",
+            guard: "none",
             judged: Some(Ok(&self.judgement)),
             grace: false,
             switch: Some(&switch),

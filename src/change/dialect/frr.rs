@@ -8,12 +8,14 @@
 //! written over, because deleting it first would interrupt what it serves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
 use crate::change::impact::{Class, Impact};
 use crate::intent::snapshot::digest;
 
+mod dwell;
 mod globals;
 pub mod lint;
 mod release;
@@ -80,6 +82,11 @@ impl change::Dialect for Frr {
         let text = |running: &Running| running.texts.get(OWNER).cloned().unwrap_or_default();
         let undo = if failed.literal.contains_key(OWNER) { whole::undo } else { undo };
         of_owner(undo(&text(now), &text(before)))
+    }
+
+    fn dwell(&self, plan: &Plan, running: &Running) -> Duration {
+        let running = running.texts.get(OWNER).map(String::as_str).unwrap_or_default();
+        plan.owners.get(OWNER).map_or(Duration::ZERO, |plan| dwell::of(plan, running))
     }
 
     fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal> {

@@ -52,6 +52,15 @@ fn synced(judgement: &Judgement, before: Option<&Condition>) -> (Status, Reason)
 
 use State::{Converging, Diverged, Ok as Good, Unknown};
 
+fn failure(lines: &[String], complaints: &[&str]) -> Failure {
+    Failure {
+        cause: FailureCause::ReadBack,
+        lines: lines.to_vec(),
+        complaints: complaints.iter().map(|line| (*line).to_owned()).collect(),
+        lost: Vec::new(),
+    }
+}
+
 #[test]
 fn a_fault_outweighs_converging_which_outweighs_unknown_which_outweighs_good() {
     let one = [fault(Fault::AnnouncerMissing)];
@@ -171,16 +180,33 @@ fn every_status_of_a_change_has_its_words() {
         ),
         (ChangeStatus::Refused(conflict), Status::False, Reason::GlobalConflict, "`b` runs"),
         (
-            ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints: vec!["% Unknown".into()] },
+            ChangeStatus::Undone(failure(&lines, &["% Unknown"])),
             Status::False,
             Reason::ReadBackDiffers,
             "+ a, - b; the NOS said: % Unknown",
         ),
         (
-            ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints: vec![] },
+            ChangeStatus::Undone(failure(&lines, &[])),
             Status::False,
             Reason::ReadBackDiffers,
             "did not read back: + a, - b",
+        ),
+        (
+            ChangeStatus::Undone(Failure {
+                cause: FailureCause::Verification,
+                lines: vec!["203.0.113.10/32 lost next-hop 192.0.2.1".into()],
+                complaints: Vec::new(),
+                lost: vec!["session with 192.0.2.1 is down".into()],
+            }),
+            Status::False,
+            Reason::RolledBack,
+            "took away: 203.0.113.10/32 lost next-hop 192.0.2.1; not back yet: session with 192.0.2.1 is down",
+        ),
+        (
+            ChangeStatus::NotArmed("no space left on device".into()),
+            Status::False,
+            Reason::JournalFailed,
+            "could not be written down: no space left",
         ),
         (
             ChangeStatus::RollbackFailed { lines },
@@ -221,8 +247,10 @@ fn a_problem_of_the_input_is_said_before_anything_about_the_change() {
 #[test]
 fn what_did_not_read_back_is_named_however_much_the_nos_has_to_say() {
     let lines = vec!["+ ip prefix-list SWITCHLET-A seq 5 permit 10.0.0.0/8 ge 7".to_owned()];
-    let complaints = (0..40).map(|number| format!("{number}: {}", "very much ".repeat(9))).collect();
-    let said = config_applied(Ok("r1"), &ChangeStatus::ReadBackDiffers { lines: lines.clone(), complaints });
+    let complaints: Vec<String> =
+        (0..40).map(|number| format!("{number}: {}", "very much ".repeat(9))).collect();
+    let complaints: Vec<&str> = complaints.iter().map(String::as_str).collect();
+    let said = config_applied(Ok("r1"), &ChangeStatus::Undone(failure(&lines, &complaints)));
     assert!(said.message.contains(&lines[0]) && said.message.contains("0: very much"), "{}", said.message);
     assert!(said.message.ends_with("more") && said.message.chars().count() <= 1024, "{}", said.message);
 }
