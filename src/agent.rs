@@ -280,9 +280,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         let last = Instant::now() + LAST_WORK;
         while self.machine.in_flight() && Instant::now() < last {
             self.configure().await;
-            match self.machine_wakes {
-                Some(at) => tokio::time::sleep_until(at.min(last)).await,
-                None => break,
+            if let Some(at) = self.machine_wakes.filter(|_| self.machine.in_flight()) {
+                tokio::time::sleep_until(at.min(last)).await;
             }
         }
         self.settle().await;
@@ -448,6 +447,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 }
             };
             self.machine.see(seen, Instant::now().into_std());
+            // What is tried once more at once must have been said.
+            if matches!(self.machine.status(), ChangeStatus::Undone(_)) {
+                self.log_change();
+            }
         }
         self.parts.counters.drifted(self.machine.drifts());
         self.log_change();

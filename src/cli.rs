@@ -453,6 +453,11 @@ fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
+fn is_unwritable(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), ReadOnlyFilesystem | StorageFull | QuotaExceeded)
+}
+
 /// Waits until no other agent writes to this switch; `None` if it was told to stop meanwhile.
 async fn only_one(
     args: &InputArgs,
@@ -467,6 +472,10 @@ async fn only_one(
             match files::lock(&path) {
                 Ok(lock) => locks.push(lock),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => busy = Some(path),
+                // Such a disk lets nothing be changed either, and the table can be looked at all the same.
+                Err(error) if is_unwritable(&error) => {
+                    tracing::error!(lock = %path.display(), %error, "going on without a lock");
+                }
                 Err(error) => return Err(error).with_context(|| format!("locking {}", path.display())),
             }
         }

@@ -44,10 +44,14 @@ const LOOK_GAP: Duration = Duration::from_secs(1);
 const GOOD_LOOKS: u8 = 2;
 /// After the dwell there is at least this much time to look, and to go back before the guard does.
 const LOOK_TIME: Duration = Duration::from_secs(10);
+/// What a change that resets no session has taken away, and not given back for so long, is lost.
+const LOSS: Duration = Duration::from_secs(3);
 /// Of the window this is left for the way back.
 const WAY_BACK: Duration = Duration::from_secs(4);
 /// What a roll-back brings back is looked for as long: sessions need their time.
 const LOOK_BACK: Duration = Duration::from_secs(30);
+/// So many texts that were undone are remembered: what Git says now, and what it may go back and forth between.
+const MOST_TRIED: usize = 8;
 /// A text that is not to blame is tried as often.
 const TRIES: u32 = 2;
 
@@ -321,9 +325,8 @@ impl<D: Dialect> CommitMachine<D> {
         if retired {
             self.memory.journal.clear();
         }
-        if self.held.is_none() {
-            self.memory.tried.clear();
-        }
+        let hash = target.candidate.hash();
+        self.memory.tried.retain(|tried| tried.bundle != target.bundle && tried.candidate != hash);
         self.memory.confirmed = Some(target);
         let done = if retired { ChangeStatus::Retired } else { ChangeStatus::Applied };
         self.status = self.held.clone().unwrap_or(done);

@@ -161,7 +161,7 @@ impl FrrDriver {
         };
         let said = self.conceal(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
         let mut complaints: Vec<String> =
-            said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            said.lines().map(str::trim).filter(|line| !is_progress(line)).map(str::to_owned).collect();
         // Every daemon that was given a line says the same about it.
         let mut seen = BTreeSet::new();
         complaints.retain(|line| seen.insert(line.clone()));
@@ -192,6 +192,14 @@ impl FrrDriver {
             .kill_on_drop(true);
         command
     }
+}
+
+/// What vtysh of FRR 10 says while it works (`vtysh/vtysh_main.c`): `[10306|mgmtd] sending configuration`.
+fn is_progress(line: &str) -> bool {
+    let of_daemon = line.starts_with('[') && line.contains('|');
+    line.is_empty()
+        || (of_daemon && (line.ends_with("] sending configuration") || line.ends_with("] done")))
+        || line.starts_with("Waiting for children to finish applying config")
 }
 
 async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<String> {

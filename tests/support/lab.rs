@@ -205,6 +205,28 @@ impl Lab {
         Agent { child, log }
     }
 
+    /// The guard beside an agent.
+    pub fn guard(&self, leaf: &str) -> Agent {
+        let log = self.scratch(&format!("log/guard-{leaf}.log"));
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.env[&format!("NS_{}", leaf.to_uppercase())], &binary(), "guard"])
+            .args(["--frr-instance", &self.env[&format!("FRR_{}", leaf.to_uppercase())]])
+            .args(["--frr-root", &self.env["FRR_ROOT"]])
+            .env("SWITCHLET_STATE_DIR", self.scratch(&format!("agent-{leaf}")))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .expect("ip netns exec");
+        let guard = Agent { child, log };
+        wait_for("the guard", Duration::from_secs(20), || {
+            let log = guard.log();
+            if log.contains("the guard is ready") { Ok(()) } else { Err(log) }
+        });
+        guard
+    }
+
     /// A one-shot command in a leaf's namespace.
     pub fn switchlet(&self, leaf: &str, args: &[&str]) -> Output {
         Command::new("ip")
@@ -233,7 +255,8 @@ impl Drop for Lab {
         if std::thread::panicking() {
             let logs = self.env.get("STATE").cloned().unwrap_or_default();
             for entry in fs::read_dir(Path::new(&logs).join("log")).into_iter().flatten().flatten() {
-                if entry.file_name().to_string_lossy().starts_with("agent-") {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with("agent-") || name.starts_with("guard-") {
                     let text = fs::read_to_string(entry.path()).unwrap_or_default();
                     let tail: Vec<&str> = text.lines().rev().take(40).collect();
                     eprintln!("--- {}", entry.path().display());
@@ -258,7 +281,8 @@ impl Agent {
     /// SIGTERM, and waits for the end.
     pub fn stop(mut self) {
         drop(Command::new("kill").arg(self.child.id().to_string()).status());
-        let ended = eventually(Duration::from_secs(5), || self.child.try_wait().unwrap().is_some());
+        // A change under way is settled first.
+        let ended = eventually(Duration::from_secs(40), || self.child.try_wait().unwrap().is_some());
         assert!(ended, "the agent does not stop at SIGTERM");
     }
 

@@ -161,6 +161,7 @@ impl<D: Dialect> CommitMachine<D> {
             dwell_until: now + dwell,
             until: now + window.saturating_sub(WAY_BACK),
             good: 0,
+            lost_since: None,
             last: None,
         };
         State::Measuring { plan, flight: Box::new(flight) }

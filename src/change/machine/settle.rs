@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::state::{Flight, Settled, State};
-use super::{CommitMachine, GOOD_LOOKS, LOOK_BACK, LOOK_GAP};
+use super::{CommitMachine, GOOD_LOOKS, LOOK_BACK, LOOK_GAP, LOSS, MOST_TRIED};
 use crate::change::diff::{Plan, Running};
-use crate::change::impact::Impact;
+use crate::change::impact::{Class, Impact};
 use crate::change::look::{self, Measured, Verdict};
 use crate::change::{ChangeStatus, Dialect, Failure, FailureCause, Known, Tried, Undo};
 
@@ -24,6 +24,7 @@ impl<D: Dialect> CommitMachine<D> {
             dwell_until: now,
             until: now,
             good: 0,
+            lost_since: None,
             last: None,
         });
         self.status = ChangeStatus::InProgress;
@@ -133,6 +134,8 @@ impl<D: Dialect> CommitMachine<D> {
         };
         let times = tried.iter().filter(|tried| same(tried)).map(|tried| tried.times).max().unwrap_or(0) + 1;
         tried.retain(|old| old.retry == flight.retry && !same(old));
+        let old = (tried.len() + 1).saturating_sub(MOST_TRIED);
+        tried.drain(..old);
         self.status = ChangeStatus::Undone(failure.clone());
         tried.push(Tried {
             bundle: flight.target.bundle.clone(),
@@ -157,6 +160,7 @@ pub(super) fn looked(mut flight: Box<Flight>, after: &Measured, now: Instant) ->
     let before = flight.measured.as_ref();
     match before.map_or_else(nothing, |before| look::judge(before, after, &flight.impact)) {
         Verdict::Good => {
+            flight.lost_since = None;
             flight.good += 1;
             flight.last = None;
             // Frozen meanwhile: the guard has gone back, or is about to.
@@ -166,6 +170,11 @@ pub(super) fn looked(mut flight: Box<Flight>, after: &Measured, now: Instant) ->
         }
         Verdict::NotYet(lines) => {
             flight.good = 0;
+            let since = *flight.lost_since.get_or_insert(now);
+            // Where no session was to be reset nothing is on its way back, and every second is an outage.
+            if flight.impact.class < Class::SessionReset && now.duration_since(since) >= LOSS {
+                flight.until = now;
+            }
             flight.last = Some(failure(FailureCause::Verification, lines));
         }
         Verdict::Broken(lines) => {

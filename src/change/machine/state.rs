@@ -107,6 +107,8 @@ pub(super) struct Flight {
     pub(super) until: Instant,
     /// Good looks in a row.
     pub(super) good: u8,
+    /// Since when something has been lost, look by look.
+    pub(super) lost_since: Option<Instant>,
     /// What the last look that was not good said, and whether it could look at all.
     pub(super) last: Option<Failure>,
 }

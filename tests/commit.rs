@@ -1,0 +1,385 @@
+//! A change that cannot hurt: what it takes away brings it back, whoever dies in the middle.
+//!
+//! Real FRR, real BIRD speakers; the kernel's table is read by iproute2, and the neighbours' sessions by FRR's counters.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
+
+#[path = "support/lab.rs"]
+mod lab;
+#[path = "support/release.rs"]
+mod release;
+#[path = "support/switch.rs"]
+mod switch;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lab::{Agent, eventually, wait_for};
+use release::Release;
+use serde_json::Value;
+use switch::{SETTINGS, Switch, nodes};
+
+on_each_frr!(
+    a_filter_that_drops_all_vips_is_undone,
+    an_agent_that_dies_or_freezes_leaves_it_to_the_guard,
+    an_agent_that_comes_back_settles_first,
+    told_to_stop_it_settles_first,
+    the_guard_may_die_too,
+    without_a_way_back_on_disk_nothing_is_changed,
+);
+
+const SOON: Duration = Duration::from_secs(60);
+const VIP: &str = "203.0.113.10/32";
+const APPLIED: &str = "configuration applied, read back and saved";
+/// What everything below is measured by.
+const WINDOW: u64 = 20;
+/// A filter in front of all others. bgpd obeys it five seconds later, long after vtysh has returned.
+const DENY_ALL: &str = "{% extends \"builtin/frr.conf.tera\" %}\n\
+     {% block policies %}{{ super() }}route-map SWITCHLET-FROM-SPEAKERS deny 1\nexit\n!\n{% endblock %}\n";
+/// Something harmless that is as new.
+const HARMLESS: &str = "{% extends \"builtin/frr.conf.tera\" %}\n\
+     {% block end %}ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24\n{% endblock %}\n";
+
+fn switch_object() -> String {
+    format!(
+        "apiVersion: switchlet.io/v1alpha1\nkind: Switch\nmetadata: {{name: leaf1}}\n\
+         spec: {{nos: frr, configMaps: [{{name: leaf1}}], apply: {{confirmTimeout: {WINDOW}s}}}}\n"
+    )
+}
+
+fn service() -> String {
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
+     spec: {type: LoadBalancer, externalTrafficPolicy: Cluster}\n\
+     status: {loadBalancer: {ingress: [{ip: 203.0.113.10}]}}\n---\n\
+     apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+     metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\n\
+     endpoints: [{addresses: [10.0.1.1]}]\n"
+        .to_owned()
+}
+
+/// A leaf on which three speakers announce a VIP, and all is well.
+struct Scene {
+    switch: Switch,
+    startup: Vec<u8>,
+    sessions: Vec<(String, u64)>,
+}
+
+impl Scene {
+    fn up(release: Release) -> Option<Self> {
+        let objects = [nodes(), switch_object(), service()].join("---\n");
+        let switch = Switch::up(release, SETTINGS, &objects)?;
+        for server in ["s1", "s2", "s3"] {
+            switch.lab.lab(&["announce", server, VIP]);
+        }
+        Some(Self { switch, startup: Vec::new(), sessions: Vec::new() })
+    }
+
+    fn well(&mut self, agent: &Agent) {
+        Switch::log_has(agent, 0, APPLIED);
+        self.forwards("all is well");
+        wait_for("the verdict", SOON, || {
+            let verdict = self.switch.lab.verdict("leaf1");
+            if verdict["verdict"] == "ok" { Ok(()) } else { Err(verdict.to_string()) }
+        });
+        self.startup = self.switch.startup();
+        self.sessions = self.sessions();
+    }
+
+    fn hops(&self) -> usize {
+        self.switch.lab.kernel("leaf1", VIP).map_or(0, |hops| hops.len())
+    }
+
+    fn forwards(&self, what: &str) {
+        let limit = Duration::from_secs(WINDOW) + SOON;
+        wait_for(&format!("three next-hops: {what}"), limit, || match self.hops() {
+            3 => Ok(()),
+            other => Err(format!("{other} next-hops\n{}", self.switch.lab.running("leaf1"))),
+        });
+    }
+
+    /// Each speaker's session, and how often it was dropped.
+    fn sessions(&self) -> Vec<(String, u64)> {
+        let text = self.switch.lab.lab(&["vtysh", "leaf1", "-c", "show bgp ipv4 unicast summary json"]);
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let peers = json["peers"].as_object().cloned().unwrap_or_default();
+        peers.iter().map(|(peer, of)| (peer.clone(), of["connectionsDropped"].as_u64().unwrap())).collect()
+    }
+
+    fn bundle(&mut self, template: Option<&str>) {
+        let mut texts = vec![("switch.yaml", SETTINGS)];
+        texts.extend(template.map(|text| ("frr.conf.tera", text)));
+        self.switch.bundle.publish(&texts);
+    }
+
+    /// What runs, what survives a reboot, the sessions and the table are what they were.
+    fn untouched(&self, what: &str) {
+        self.forwards(what);
+        let running = self.switch.lab.running("leaf1");
+        assert!(!running.contains("route-map SWITCHLET-FROM-SPEAKERS deny"), "{what}: {running}");
+        assert_eq!(self.switch.startup(), self.startup, "{what}: startup was touched");
+        assert_eq!(self.sessions(), self.sessions, "{what}: a session was dropped");
+    }
+
+    fn record(&self) -> PathBuf {
+        self.switch.lab.scratch("agent-leaf1/change.json")
+    }
+}
+
+fn kill(agent: &Agent, signal: &str) {
+    assert!(Command::new("kill").args([signal, &agent.pid().to_string()]).status().unwrap().success());
+}
+
+fn a_filter_that_drops_all_vips_is_undone(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let agent = scene.switch.agent();
+    scene.well(&agent);
+    let from = agent.log().len();
+    scene.bundle(Some(DENY_ALL));
+    let gone = || scene.hops() == 0;
+    assert!(eventually(SOON, gone), "the filter has no effect, so this proves nothing");
+    let began = Instant::now();
+    Switch::log_has(&agent, from, "was undone, because of what it took away: 203.0.113.10/32 lost next-hop");
+    scene.untouched("after a filter that drops everything");
+    let dark = began.elapsed();
+    assert!(dark < Duration::from_secs(WINDOW) + SOON, "{dark:?}");
+    assert!(!scene.record().exists(), "the way back is left lying");
+    // It is not tried again by itself, not even in another life.
+    let sent = agent.log().matches("sent commands").count();
+    agent.stop();
+    let agent = scene.switch.agent();
+    Switch::log_has(&agent, 0, "started");
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(agent.log().matches("sent commands").count(), sent, "{}", agent.log());
+    scene.untouched("in the next life");
+    // A mended bundle is another one.
+    let from = agent.log().len();
+    scene.bundle(Some(HARMLESS));
+    Switch::log_has(&agent, from, APPLIED);
+    scene.switch.runs("ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24", true);
+    assert_ne!(scene.switch.startup(), scene.startup);
+    assert_eq!(scene.sessions(), scene.sessions);
+}
+
+fn an_agent_that_dies_or_freezes_leaves_it_to_the_guard(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let mut agent = scene.switch.agent();
+    Switch::log_has(&agent, 0, "started");
+    let guard = scene.switch.lab.guard("leaf1");
+    scene.well(&agent);
+    for (signal, number) in [("-KILL", "deny 1"), ("-STOP", "deny 2")] {
+        let from = agent.log().len();
+        let (guarded, pid) = (guard.log().len(), agent.pid());
+        // Another text than the one that is held by now.
+        scene.bundle(Some(&DENY_ALL.replace("deny 1", number)));
+        Switch::log_has(&agent, from, "sent commands");
+        kill(&agent, signal);
+        let began = Instant::now();
+        assert!(eventually(SOON, || scene.hops() == 0), "the filter has no effect, so this proves nothing");
+        scene.forwards("the guard went back");
+        let dark = began.elapsed();
+        assert!(dark < Duration::from_secs(WINDOW + 15), "{signal}: {dark:?}");
+        wait_for("the guard says so", SOON, || {
+            let log = guard.log();
+            if log[guarded..].contains("the change is settled phase=Undone") { Ok(()) } else { Err(log) }
+        });
+        scene.untouched(signal);
+        let ended =
+            || !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
+        assert!(eventually(SOON, ended), "{signal}: the guard leaves a frozen agent alive");
+        drop(agent);
+        // The next life finds it settled, tries once more, because nobody knows whether the text was to blame, and sees.
+        agent = scene.switch.agent();
+        let from = from + agent.log()[from..].len();
+        Switch::log_has(&agent, from, "was undone, because of what it took away");
+        scene.untouched("in the next life");
+        scene.bundle(None);
+        Switch::log_has(&agent, from, APPLIED);
+    }
+}
+
+fn an_agent_that_comes_back_settles_first(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let agent = scene.switch.agent();
+    scene.well(&agent);
+    // Nobody guards: the next life goes back at once, and then tries the good text once more.
+    let from = agent.log().len();
+    scene.bundle(Some(HARMLESS));
+    Switch::log_has(&agent, from, "sent commands");
+    kill(&agent, "-KILL");
+    drop(agent);
+    scene.switch.runs("ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24", true);
+    assert_eq!(scene.switch.startup(), scene.startup, "startup before the yes");
+    assert!(scene.record().exists());
+    let agent = scene.switch.agent();
+    Switch::log_has(&agent, from, "an earlier life left a change unsettled");
+    Switch::log_has(&agent, from, "was undone, because the agent ended before the change was settled");
+    Switch::log_has(&agent, from, APPLIED);
+    scene.switch.runs("ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24", true);
+    scene.forwards("all the time");
+    assert_eq!(scene.sessions(), scene.sessions);
+    assert_ne!(scene.switch.startup(), scene.startup);
+    // A machine that was started anew has nothing to go back from.
+    agent.stop();
+    let settled = scene.switch.lab.running("leaf1");
+    let record = fs::read_to_string(scene.switch.lab.scratch("agent-leaf1/confirmed.json")).unwrap();
+    assert!(record.contains("\"tried\":[]"), "what was confirmed is not held: {record}");
+    let agent = scene.switch.agent();
+    Switch::log_has(&agent, from, "started");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(scene.switch.lab.running("leaf1"), settled);
+}
+
+fn told_to_stop_it_settles_first(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let guard = scene.switch.lab.guard("leaf1");
+    let agent = scene.switch.agent();
+    scene.well(&agent);
+    let from = agent.log().len();
+    scene.bundle(Some(HARMLESS));
+    Switch::log_has(&agent, from, "sent commands");
+    let log = agent.log.clone();
+    agent.stop();
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log[from..].contains("settling the change under way before the end"), "{log}");
+    scene.switch.runs("ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24", true);
+    assert!(fs::read_to_string(scene.switch.lab.frr_conf("leaf1")).unwrap().contains("SWITCHLET-SPARE"));
+    assert!(!scene.record().exists());
+    assert_eq!(scene.sessions(), scene.sessions);
+    assert!(!guard.log().contains("going back"), "{}", guard.log());
+}
+
+fn the_guard_may_die_too(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let guard = scene.switch.lab.guard("leaf1");
+    let agent = scene.switch.agent();
+    scene.well(&agent);
+    // It comes back within the window, and takes up what it had promised.
+    let from = agent.log().len();
+    scene.bundle(Some(HARMLESS));
+    Switch::log_has(&agent, from, "sent commands");
+    kill(&guard, "-KILL");
+    drop(guard);
+    let guard = scene.switch.lab.guard("leaf1");
+    Switch::log_has(&agent, from, APPLIED);
+    // It does not come back: nobody says yes, so the agent goes back. Once more without a guard the change is its own.
+    let (from, startup) = (agent.log().len(), scene.switch.startup());
+    scene.bundle(None);
+    Switch::log_has(&agent, from, "sent commands");
+    kill(&guard, "-KILL");
+    drop(guard);
+    Switch::log_has(&agent, from, "nobody could look whether it works: the guard cannot be asked");
+    assert_eq!(scene.switch.startup(), startup, "startup without a yes");
+    Switch::log_has(&agent, from, APPLIED);
+    scene.forwards("all the time");
+    assert_eq!(scene.sessions(), scene.sessions);
+    agent.stop();
+    // Where a guard is demanded nothing is changed without one.
+    scene.switch.more = vec!["--guard".to_owned(), "required".to_owned()];
+    let agent = scene.switch.agent();
+    let (running, from) = (scene.switch.lab.running("leaf1"), agent.log().len());
+    scene.bundle(Some(HARMLESS));
+    Switch::log_has(&agent, from, "no guard answers, and --guard=required forbids a change without one");
+    assert_eq!(scene.switch.lab.running("leaf1"), running);
+}
+
+fn without_a_way_back_on_disk_nothing_is_changed(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let state = scene.switch.lab.scratch("agent-leaf1");
+    fs::create_dir_all(&state).unwrap();
+    let _small = Mounted::at(&state);
+    let agent = scene.switch.agent();
+    scene.well(&agent);
+    let running = scene.switch.lab.running("leaf1");
+    let refused = |scene: &Scene, agent: &Agent, from: usize, why: &str| {
+        Switch::log_has(agent, from, why);
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(scene.switch.lab.running("leaf1"), running, "{why}");
+        assert_eq!(scene.switch.startup(), scene.startup, "{why}");
+        assert!(!agent.log()[from..].contains("sent commands"), "{}", agent.log());
+    };
+    // No space.
+    let from = agent.log().len();
+    let _ = fs::write(state.join("filler"), vec![0_u8; 8 << 20]);
+    scene.bundle(Some(HARMLESS));
+    refused(&scene, &agent, from, "the way back could not be written down");
+    assert!(agent.log()[from..].contains("No space left on device"), "{}", agent.log());
+    // Read only.
+    fs::remove_file(state.join("filler")).unwrap();
+    Switch::log_has(&agent, from, APPLIED);
+    scene.startup = scene.switch.startup();
+    let running = scene.switch.lab.running("leaf1");
+    let remount = |how: &str| {
+        let how = format!("remount,{how}");
+        assert!(Command::new("mount").args(["-o", &how]).arg(&state).status().unwrap().success());
+    };
+    agent.stop();
+    remount("ro");
+    let agent = scene.switch.agent();
+    let from = agent.log().len();
+    scene.bundle(None);
+    Switch::log_has(&agent, from, "the way back could not be written down");
+    assert!(agent.log()[from..].contains("Read-only file system"), "{}", agent.log());
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(scene.switch.lab.running("leaf1"), running);
+    wait_for("the table is looked at all the same", SOON, || {
+        let verdict = scene.switch.lab.verdict("leaf1");
+        if verdict["verdict"] == "ok" { Ok(()) } else { Err(verdict.to_string()) }
+    });
+    // Its own view of the mount stays read only.
+    agent.stop();
+    remount("rw");
+    let agent = scene.switch.agent();
+    Switch::log_has(&agent, from, APPLIED);
+    agent.stop();
+    // What nobody understands is not written over: torn, or of a newer release.
+    let (running, startup) = (scene.switch.lab.running("leaf1"), scene.switch.startup());
+    for (file, text, why) in [
+        ("change.json", "{\"version\": 99, \"new\": 1}", "has version 99, this release knows 1"),
+        ("change.json", "{\"versi", "is not understood"),
+        ("confirmed.json", "{\"version\": 99}", "has version 99, this release knows 1"),
+        ("confirmed.json", "{\"memory\": {", "is not understood"),
+    ] {
+        let path = state.join(file);
+        let before = fs::read(&path).ok();
+        fs::write(&path, text).unwrap();
+        let mut agent = scene.switch.agent();
+        let from = agent.log().len();
+        scene.bundle(Some(&format!("{HARMLESS}{{# {file} {} #}}", text.len())));
+        Switch::log_has(&agent, from, why);
+        Switch::log_has(&agent, from, "JournalFailed");
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{file} was written over");
+        assert_eq!(
+            (scene.switch.lab.running("leaf1"), scene.switch.startup()),
+            (running.clone(), startup.clone())
+        );
+        assert!(agent.is_running(), "it must not crash");
+        assert_eq!(scene.hops(), 3);
+        agent.stop();
+        match before {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+    }
+}
+
+/// A file system of four megabytes.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(path: &std::path::Path) -> Self {
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "none"]).arg(path).status();
+        assert!(status.unwrap().success());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
