@@ -17,8 +17,8 @@ IMAGE ?= switchlet:dev
 # release is what is shipped; lab is built without the minutes of fat LTO.
 PROFILE ?= release
 export LAB ?= swl
-# The tests wait more than they work: one more at a time than two cores have.
-export RUST_TEST_THREADS ?= 3
+# The tests wait more than they work: more at a time than there are cores.
+export RUST_TEST_THREADS ?= 5
 
 ##@ Use
 

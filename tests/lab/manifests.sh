@@ -81,7 +81,7 @@ check "the overlays are accepted" quiet k apply -k overlays/lab
 first=$(sw leaf1 '.spec.configMaps[0].name')
 check "leaf1 names its ConfigMap with the hash" grep -qE '^leaf1-[a-z0-9]{10}$' <(echo "$first")
 check "which exists" k -n switchlet get configmap "$first"
-check "defaults are filled in" equals 'frr {"drift":"Revert","policy":"Enforce","retry":0}' sw leaf1 '.spec.nos} {.spec.apply'
+check "defaults are filled in" equals 'frr {"confirmTimeout":"60s","drift":"Revert","policy":"Enforce","retry":0}' sw leaf1 '.spec.nos} {.spec.apply'
 check "nobody has spoken: observedGeneration -1" equals -1 sw leaf1 .status.observedGeneration
 
 cp -r overlays "$work/overlays"
@@ -150,19 +150,21 @@ check "kubectl get switchlet lists the category" equals "switch.switchlet.io/lea
 # What the DaemonSet says, done by hand: its host paths below a folder that stands for the container's root, and its
 # capabilities as the bound of what root may do. `ip netns exec` gives mounts of our own, so they go with the process.
 as_in_the_pod='
-	root=$1 pod=$2
-	shift 2
+	root=$1 pod=$2 container=$3
+	shift 3
 	while read -r path source readonly; do
 		if [ -d "$source" ]; then mkdir -p "$root$path"; else mkdir -p "${root}${path%/*}" && touch "$root$path"; fi
 		mount --bind "$source" "$root$path"
 		[ "$readonly" = false ] || mount -o remount,bind,ro "$root$path"
-	done < <(jq -r ".volumes as \$v | .containers[0].volumeMounts[] | .name as \$n | select(.mountPath | startswith(\"/host/\"))
+	done < <(jq -r ".volumes as \$v | .containers[$container].volumeMounts[] | .name as \$n | select(.mountPath | startswith(\"/host/\"))
 		| [.mountPath, (\$v[] | select(.name == \$n) | .hostPath.path), (.readOnly // false)] | @tsv" "$pod")
-	powers=$(jq -r ".containers[0].securityContext.capabilities.add | map(\",+\" + ascii_downcase) | add" "$pod")
+	powers=$(jq -r ".containers[$container].securityContext.capabilities.add | map(\",+\" + ascii_downcase) | add" "$pod")
 	exec setpriv --no-new-privs --inh-caps=-all --bounding-set="-all$powers" "$@"'
-in_the_pod() { # COMMAND…
+in_the_pod() { # CONTAINER'S NUMBER, COMMAND…
+	local container=$1
+	shift
 	k -n switchlet get daemonset switchlet -o json | jq .spec.template.spec >"$work/pod.json"
-	lab in leaf1 bash -euc "$as_in_the_pod" - "$work/root" "$work/pod.json" "$@"
+	lab in leaf1 bash -euc "$as_in_the_pod" - "$work/root$container" "$work/pod.json" "$container" "$@"
 }
 frr_conf() { # PATTERN: what frr.conf of leaf1 says, and whose it is
 	local conf
@@ -170,15 +172,21 @@ frr_conf() { # PATTERN: what frr.conf of leaf1 says, and whose it is
 	equals "frr:frr 640" stat -c '%U:%G %a' "$conf" && grep "$1" "$conf"
 }
 agent_in_the_pod() {
-	local agent code=0 log=$work/agent.log
-	mkdir -p "$work/root" "$work/state"
-	in_the_pod "$(realpath "$BINARY")" agent --node leaf1 --namespace switchlet --kubeconfig "$(lab kubeconfig --sa switchlet/agent)" \
-		--frr-instance "$LAB-leaf1" --frr-root "$work/root/host" --state-dir "$work/state" >"$log" 2>&1 &
+	local agent guard code=0 log=$work/agent.log
+	mkdir -p "$work/root0" "$work/root1" "$work/state"
+	in_the_pod 1 "$(realpath "$BINARY")" guard --form pod --frr-instance "$LAB-leaf1" --frr-root "$work/root1/host" \
+		--state-dir "$work/state" >"$work/guard.log" 2>&1 &
+	guard=$!
+	in_the_pod 0 "$(realpath "$BINARY")" agent --guard required --node leaf1 --namespace switchlet --kubeconfig "$(lab kubeconfig --sa switchlet/agent)" \
+		--frr-instance "$LAB-leaf1" --frr-root "$work/root0/host" --state-dir "$work/state" >"$log" 2>&1 &
 	agent=$!
-	k -n switchlet wait --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=Applied --timeout=20s switch/leaf1 || code=1
+	k -n switchlet wait --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=Applied --timeout=40s switch/leaf1 || code=1
+	grep -q "watching over a change" "$work/guard.log" || code=1
 	kill "$agent"
 	wait "$agent"
-	[ "$code" = 0 ] || tail -n 5 "$log"
+	kill "$guard"
+	wait "$guard" || :
+	[ "$code" = 0 ] || tail -n 5 "$log" "$work/guard.log"
 	return "$code"
 }
 if [ "${BINARY:-}" ]; then
@@ -193,8 +201,8 @@ if [ "${BINARY:-}" ]; then
 	lab node leaf1
 	k -n switchlet delete switch leaf1 >/dev/null && k apply -k overlays/lab >/dev/null
 	check "with the DaemonSet's powers and mounts no route can be changed" refused "Operation not permitted" \
-		in_the_pod ip route add 203.0.113.10/32 via 192.168.1.11
-	check "and the agent applies a configuration" agent_in_the_pod
+		in_the_pod 0 ip route add 203.0.113.10/32 via 192.168.1.11
+	check "and the agent applies a configuration, with the guard of the pod" agent_in_the_pod
 	check "which is in frr.conf, and that is FRR's as before" frr_conf '^router bgp 65001$'
 fi
 [ $failed = 0 ] && echo "all checks passed" || echo "some checks FAILED"
