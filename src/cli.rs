@@ -20,11 +20,8 @@ use crate::agent::desired::{Deriver, Desired};
 use crate::agent::inputs::{Folders, Inputs};
 use crate::agent::reporter::{self, ToSay};
 use crate::agent::verify::Verifier;
-use crate::agent::{self, Confirmed, Parts, StateFolder, say};
-use crate::change::consent::{self, Approver, Consent};
+use crate::agent::{self, Parts, StateFolder, say};
 use crate::change::dialect::frr::Frr;
-use crate::change::diff::Candidate;
-use crate::change::{Dialect, Known};
 use crate::cluster::client::{self, Clients, Way};
 use crate::cluster::events::Recorder;
 use crate::cluster::report::Writer;
@@ -35,11 +32,12 @@ use crate::guard::{Guard, Guarding};
 use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
+use crate::intent::platform::Platform;
 use crate::intent::render;
 use crate::intent::snapshot::Bundle;
 use crate::intent::switch::SwitchObject;
+use crate::nos::NosDriver;
 use crate::nos::frr::{FrrDriver, Places, canary};
-use crate::nos::{NosDriver, Validator, ValidatorError};
 use crate::probe::Probes;
 use crate::rib::frr::FrrRib;
 use crate::settings::Inputs as InputArgs;
@@ -47,9 +45,11 @@ use crate::settings::{AgentArgs, Cli, Command, ExecIn, GuardArgs, OneShot, Rende
 use crate::{sandbox, telemetry};
 
 mod lint;
+mod plan;
 mod print;
 
 use lint::run_lint;
+use plan::run_plan;
 
 /// Fine.
 const FINE: u8 = 0;
@@ -175,14 +175,23 @@ fn pod_namespace() -> Option<String> {
     Some(text.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// What is desired, as soon as all inputs are complete.
+/// What is desired, as soon as all inputs are complete, of the FRR that runs here.
 async fn desired_once(
     opened: &mut Opened,
     timeout: Duration,
 ) -> anyhow::Result<(Desired, Option<SwitchObject>)> {
-    let deadline = Instant::now() + timeout;
     // What an FRR would be given that is not reachable from here is what every release takes.
     let platform = FrrDriver::new(opened.places.clone()).platform().await.unwrap_or_default();
+    desired_of(opened, platform, timeout).await
+}
+
+/// As above, of another FRR.
+async fn desired_of(
+    opened: &mut Opened,
+    platform: Platform,
+    timeout: Duration,
+) -> anyhow::Result<(Desired, Option<SwitchObject>)> {
+    let deadline = Instant::now() + timeout;
     opened.deriver.runs_on(platform);
     loop {
         match opened.inputs.gather() {
@@ -230,68 +239,6 @@ async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
         }
     }
     Ok(FINE)
-}
-
-async fn run_plan(args: OneShot) -> anyhow::Result<u8> {
-    let mut opened = open(&args.inputs).await?;
-    let Confirmed { version: _, memory, history, ready: _ } =
-        opened.state.confirmed().map_err(anyhow::Error::msg)?;
-    let in_force = memory.confirmed.as_ref().map(|target| target.bundle.as_str());
-    opened.deriver.resume(opened.state.remembered(), in_force);
-    let (desired, switch) = desired_once(&mut opened, args.timeout.0).await?;
-    if let Some(problem) = &desired.problem {
-        return Ok(complain(problem));
-    }
-    let Some(target) = &desired.target else { anyhow::bail!("there is nothing to plan") };
-    let mut driver = FrrDriver::new(opened.places.clone());
-    driver.set_secrets(desired.secrets.clone());
-    let running = driver.running().await.context("reading the running configuration")?;
-    let candidate = match validated(&driver, &target.candidate).await {
-        Ok(candidate) => candidate,
-        Err((code, message)) => {
-            eprintln!("switchlet: {message}");
-            return Ok(code);
-        }
-    };
-    let confirmed = memory.confirmed.as_ref().map(|target| &target.candidate);
-    let known = Known { confirmed, adopt: &desired.adopt, journal: &memory.journal };
-    match Frr.plan(&running, &candidate, &known) {
-        Err(refusal) => {
-            eprintln!("switchlet: {}: {refusal}", refusal.reason());
-            Ok(BAD_INPUT)
-        }
-        Ok(plan) => {
-            let consent = Consent {
-                approver: if switch.is_some() { Approver::Switch } else { Approver::Folder },
-                approved: switch.and_then(|switch| switch.spec.approved_plan),
-                proven: history.proves(target, Timestamp::now()),
-            };
-            let hold = consent::hold(&plan, memory.removal(target), memory.cause(target), &consent);
-            let revision = desired.revision.as_deref().unwrap_or_default();
-            print(&print::plan(&plan, hold.filter(|_| !plan.is_empty()), revision, args.output)?)?;
-            Ok(match (plan.is_empty(), hold) {
-                (true, _) => FINE,
-                (false, None) => DIFFERS,
-                (false, Some(_)) => OVER_BUDGET,
-            })
-        }
-    }
-}
-
-/// `candidate` in canonical form, if FRR can be asked; else as it is, where our own rules are enough. The error is what
-/// the command ends with.
-async fn validated(driver: &FrrDriver, candidate: &Candidate) -> Result<Candidate, (u8, String)> {
-    match driver.validator().check(candidate).await {
-        Ok(checked) => Frr
-            .canonical(candidate, &checked)
-            .map_err(|refusal| (BAD_INPUT, format!("{}: {refusal}", refusal.reason()))),
-        Err(ValidatorError::Unavailable(why)) if candidate.literal.is_empty() => {
-            eprintln!("switchlet: no validator, only our own rules: {why}");
-            Ok(candidate.clone())
-        }
-        Err(ValidatorError::Unavailable(why)) => Err((BLIND, format!("ValidatorUnavailable: {why}"))),
-        Err(ValidatorError::Failed(why)) => Err((BLIND, format!("ValidatorTimeout: {why}"))),
-    }
 }
 
 async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {

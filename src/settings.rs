@@ -29,9 +29,10 @@ pub enum Command {
     Render(RenderArgs),
     /// Show the difference between what runs and what the inputs give
     ///
-    /// Reads the running configuration, sends nothing. Exit code 1 if something would change, 3 if
-    /// that would have to be approved.
-    Plan(OneShot),
+    /// Reads the running configuration, sends nothing; with --running FILE no switch is asked at all. Says which sessions would
+    /// end and whether the agent would wait for approval. Exit code 1 if something would change, 3 if that would have to be
+    /// approved.
+    Plan(PlanArgs),
     /// Name what is wrong in a bundle, and what is probably not meant
     ///
     /// Names that do not exist in templates, settings and variables that nothing reads, and what a network engineer would
@@ -170,6 +171,33 @@ pub struct OneShot {
     /// How long to wait for the API server's lists, e.g. 30s
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub timeout: Span,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What it has in common with verify.
+    #[command(flatten)]
+    pub once: OneShot,
+    /// A saved running configuration (`vtysh -c 'show running-config'`) instead of the switch's own. Judged as the next
+    /// commit: what runs under our name, and the globals beside it, were set by us; every session counts as live
+    #[arg(long, value_name = "FILE")]
+    pub running: Option<PathBuf>,
+    /// Colours in the table; auto means on a terminal, unless `NO_COLOR` is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub color: When,
+}
+
+/// When something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum When {
+    /// Where it helps.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// How results are printed.

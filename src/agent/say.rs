@@ -248,7 +248,10 @@ impl Speaker {
                     line.truncate(end);
                 }
             }
-            fields.insert("plan".to_owned(), json!({"hash": hash, "lines": lines}));
+            fields.insert(
+                "plan".to_owned(),
+                json!({"hash": hash, "class": plan.impact().class, "lines": lines}),
+            );
         }
         Some(status)
     }
@@ -268,7 +271,7 @@ impl Speaker {
         }
         let ready = self.ready.as_ref() == Some(generation);
         // Whoever waits for a word is not stuck.
-        let waits = matches!(reason, Reason::ApprovalRequired | Reason::MassRemoval);
+        let waits = matches!(reason, Reason::ApprovalRequired | Reason::PlanChanged | Reason::MassRemoval);
         let stalled = !ready && !waits && status == Status::False;
         let word = |yes: bool| if yes { "True" } else { "False" };
         let (ready_reason, ready_message) = if ready && !settled {

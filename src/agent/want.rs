@@ -62,6 +62,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             approver: if switch.is_some() { Approver::Switch } else { Approver::Folder },
             approved: switch.and_then(|switch| switch.spec.approved_plan.clone()),
             proven: self.history.proves(&target, now),
+            budget: switch.map(|switch| switch.spec.budget.at(now)).unwrap_or_default(),
         };
         let apply = &self.desired.apply;
         self.machine.want(Want {

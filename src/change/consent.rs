@@ -1,16 +1,20 @@
 //! Whether a change may be made without asking: the rule, and the memory that it needs.
 //!
-//! What the cluster causes is routine. What Git causes may add; for more it needs somebody's word, unless it goes back to what
-//! was in force a day ago at most: a revert at night must not wait. Many neighbours at once are never routine, whatever
-//! the reason: an empty list and a restored API look just like nodes that have left.
+//! What the cluster causes is routine, and so is putting back what somebody else changed. What Git causes may end as many
+//! live sessions, and take away as many instances, as the budget says: none, if it says nothing. For more, and for a line
+//! that no rule knows, it needs somebody's word, unless it goes back to what was in force a day ago at most: a revert at
+//! night must not wait. Many neighbours at once are never routine, whatever the reason: an empty list and a restored API
+//! look just like nodes that have left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::change::Target;
 use crate::change::diff::Plan;
+use crate::change::impact::{Class, Sessions};
 use crate::intent::nexthops::Peers;
 use crate::net::NextHop;
 
@@ -29,6 +33,17 @@ pub struct Consent {
     pub approved: Option<String>,
     /// Whether the wanted text has been in force lately.
     pub proven: Proven,
+    /// What may be disturbed without a word.
+    pub budget: Budget,
+}
+
+/// `spec.budget` as it holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// Live sessions that a change may end.
+    pub session_resets: u32,
+    /// BGP instances that a change may take away.
+    pub instance_deletes: u32,
 }
 
 /// Who may approve a change.
@@ -53,15 +68,89 @@ pub enum Proven {
     Text,
 }
 
+/// A plan that waits for approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Why.
+    pub why: Why,
+    /// Another plan that is approved: what would be done has changed since.
+    pub approved: Option<String>,
+}
+
 /// Why a plan waits for approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// It does more than add.
-    MoreThanAdds,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
     /// It is the first change on this switch, and does more than add.
-    FirstContact,
+    FirstContact(Class),
     /// It removes many neighbours at once.
     MassRemoval,
+    /// It ends more live sessions, or takes away more instances, than the budget allows.
+    OverBudget(Box<Excess>),
+    /// No rule knows what these lines do; none are named where the NOS does not tell.
+    Unknown(BTreeSet<String>),
+}
+
+/// What a plan would disturb, and what it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excess {
+    /// Live sessions that would end.
+    pub sessions: Sessions,
+    /// Instances that would go.
+    pub instances: BTreeSet<String>,
+    /// What is allowed.
+    pub budget: Budget,
+}
+
+impl Hold {
+    /// CamelCase, for conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self { approved: Some(_), .. } => "PlanChanged",
+            Self { why: Why::MassRemoval, .. } => "MassRemoval",
+            Self { why: Why::FirstContact(_) | Why::OverBudget(_) | Why::Unknown(_), .. } => {
+                "ApprovalRequired"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    /// Goes on after "the plan".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::FirstContact(class) => {
+                write!(f, "is the first on this switch, and does more than add ({})", class.name())?;
+            }
+            Why::MassRemoval => f.write_str("removes many neighbours at once")?,
+            Why::OverBudget(excess) => {
+                let Excess { sessions, instances, budget } = &**excess;
+                let Budget { session_resets, instance_deletes } = budget;
+                let over = u32::try_from(instances.len()).is_ok_and(|count| count > *instance_deletes);
+                if over {
+                    let names: Vec<&str> = instances.iter().map(String::as_str).collect();
+                    write!(f, "would delete {}, budget {instance_deletes}", names.join(", "))?;
+                }
+                if sessions.exceed(*session_resets) {
+                    let and = if over { ", and " } else { "" };
+                    write!(f, "{and}would reset {sessions}, budget {session_resets}")?;
+                }
+            }
+            Why::Unknown(lines) => {
+                f.write_str("has lines whose effect no rule knows")?;
+                if let Some(first) = lines.first() {
+                    let more = lines.len() - 1;
+                    write!(f, ": `{first}`")?;
+                    if more > 0 {
+                        write!(f, " and {more} more")?;
+                    }
+                }
+            }
+        }
+        match &self.approved {
+            Some(other) => write!(f, "; approved is plan {other}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Nodes that peer with the switch before a change, and how many of them lose a neighbour by it.
@@ -99,26 +188,53 @@ pub enum Cause {
     Routine,
 }
 
-/// Why `plan` has to wait; `None` if it may be carried out.
-pub fn hold(plan: &Plan, peers: PeerCount, cause: Cause, consent: &Consent) -> Option<Hold> {
-    let Consent { approver, approved, proven } = consent;
+/// Why `plan` has to wait; `None` if it may be carried out. `live` has the peers whose sessions are up now; where nobody
+/// could look, all count as up.
+pub fn hold(
+    plan: &Plan,
+    peers: PeerCount,
+    cause: Cause,
+    consent: &Consent,
+    live: Option<&BTreeSet<String>>,
+) -> Option<Hold> {
+    let approved = &consent.approved;
     if approved.is_some() && *approved == plan.hash() {
         return None;
     }
+    why(plan, peers, cause, consent, live).map(|why| Hold { why, approved: approved.clone() })
+}
+
+fn why(
+    plan: &Plan,
+    peers: PeerCount,
+    cause: Cause,
+    consent: &Consent,
+    live: Option<&BTreeSet<String>>,
+) -> Option<Why> {
+    let Consent { approver, approved: _, proven, budget } = consent;
     if peers.is_mass() {
         // A revert takes back the neighbours that its commit brought; an API that was restored does too, but there the
         // bundle is the one in force.
         let reverted = cause == Cause::Bundle && *proven == Proven::Text;
-        return (!reverted).then_some(Hold::MassRemoval);
+        return (!reverted).then_some(Why::MassRemoval);
     }
-    if plan.only_adds() {
-        return None;
-    }
+    let impact = plan.impact();
     match cause {
         Cause::Routine => None,
-        Cause::FirstContact => Some(Hold::FirstContact),
+        Cause::FirstContact => (impact.class > Class::Add).then_some(Why::FirstContact(impact.class)),
         Cause::Bundle if *proven != Proven::No || *approver == Approver::Folder => None,
-        Cause::Bundle => Some(Hold::MoreThanAdds),
+        Cause::Bundle => {
+            let worst = impact.class == Class::InstanceDelete;
+            if !impact.unknown.is_empty() || (worst && impact.instances.is_empty()) {
+                return Some(Why::Unknown(impact.unknown));
+            }
+            let sessions = impact.ending(live);
+            let instances = impact.instances;
+            let deletes = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+            let over = sessions.exceed(budget.session_resets) || deletes > budget.instance_deletes;
+            let excess = Excess { sessions, instances, budget: *budget };
+            over.then(|| Why::OverBudget(Box::new(excess)))
+        }
     }
 }
 

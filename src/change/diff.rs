@@ -118,11 +118,6 @@ impl Plan {
         self.owners.values().map(|plan| plan.impact.clone()).fold(Impact::default(), Impact::and)
     }
 
-    /// Nothing that runs is removed or written over.
-    pub fn only_adds(&self) -> bool {
-        self.owners.values().all(|plan| plan.remove.is_empty())
-    }
-
     /// First 12 hex digits of the SHA-256 over the difference and what it starts from; empty plans have none.
     pub fn hash(&self) -> Option<String> {
         (!self.is_empty()).then(|| {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::change::consent::Why;
 use crate::change::diff::OwnerPlan;
+use crate::change::impact::{Class, Impact};
 use crate::change::look::{Forwarding, Measured, Pairs};
 use crate::net::{NextHop, Prefix};
 use proptest::prelude::*;
@@ -25,7 +27,9 @@ fn difference(running: &Running, wanted: Option<&String>) -> Plan {
         return Plan::default();
     }
     let commands = add.iter().cloned().chain(remove.iter().map(|line| format!("no {line}"))).collect();
-    let plan = OwnerPlan { add, remove, commands, ..OwnerPlan::default() };
+    let class = if remove.is_empty() { Class::Add } else { Class::SessionReset };
+    let impact = Impact { class, sessions: remove.iter().cloned().collect(), ..Impact::default() };
+    let plan = OwnerPlan { add, remove, commands, impact, ..OwnerPlan::default() };
     Plan { owners: BTreeMap::from([("nos".to_owned(), plan)]) }
 }
 
@@ -358,7 +362,7 @@ fn by_switch(bundle: &str, text: &str) -> Want {
 }
 
 #[test]
-fn a_change_that_does_more_than_add_waits_for_its_hash() {
+fn a_change_over_budget_waits_for_its_hash() {
     let (mut machine, mut switch, now) = start();
     machine.want(by_switch("one", "a\nb"));
     settle(&mut machine, &mut switch, now);
@@ -367,10 +371,10 @@ fn a_change_that_does_more_than_add_waits_for_its_hash() {
     let second = Want { interim: interim.clone(), ..by_switch("two", "a\nc") };
     machine.want(second.clone());
     settle(&mut machine, &mut switch, now);
-    let ChangeStatus::AwaitingApproval { hold: Hold::MoreThanAdds, hash, lines } = machine.status().clone()
-    else {
+    let ChangeStatus::AwaitingApproval { hold, hash, lines } = machine.status().clone() else {
         panic!("{:?}", machine.status())
     };
+    assert!(matches!(hold, Hold { why: Why::OverBudget(_), approved: None }), "{hold:?}");
     assert_eq!(
         (switch.running.as_slice(), lines.as_slice()),
         (&["a".to_owned(), "b".into()][..], &["+ c".to_owned(), "- b".into()][..])

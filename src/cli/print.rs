@@ -3,57 +3,17 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use serde_json::json;
 
-use crate::change::consent::Hold;
-use crate::change::diff::Plan;
 use crate::health::{DifferenceKind, Verdict, VipVerdict};
 use crate::intent::lint::{Finding, Severity};
 use crate::intent::render::context::Explained;
 use crate::settings::Output;
 
-fn structured(value: &impl Serialize, output: Output) -> anyhow::Result<String> {
+pub(super) fn structured(value: &impl Serialize, output: Output) -> anyhow::Result<String> {
     Ok(match output {
         Output::Yaml => serde_yaml::to_string(value)?,
         Output::Json | Output::Table => serde_json::to_string_pretty(value)? + "\n",
     })
-}
-
-/// A plan, and why it would wait.
-pub fn plan(plan: &Plan, hold: Option<Hold>, revision: &str, output: Output) -> anyhow::Result<String> {
-    let waits = hold.map(|hold| match hold {
-        Hold::MoreThanAdds | Hold::FirstContact => "ApprovalRequired",
-        Hold::MassRemoval => "MassRemoval",
-    });
-    if output != Output::Table {
-        let owners: serde_json::Value = plan
-            .owners
-            .iter()
-            .map(|(owner, plan)| {
-                let plan = json!({"add": plan.add, "remove": plan.remove, "commands": plan.commands});
-                (owner.clone(), plan)
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into();
-        return structured(
-            &json!({"revision": revision, "hash": plan.hash(), "waits": waits, "owners": owners}),
-            output,
-        );
-    }
-    let mut text = String::new();
-    match plan.hash() {
-        None => writeln!(text, "nothing to do: revision {revision} runs")?,
-        Some(hash) => {
-            for line in plan.lines() {
-                writeln!(text, "{line}")?;
-            }
-            writeln!(text, "plan {hash} for revision {revision}")?;
-            if let Some(waits) = waits {
-                writeln!(text, "{waits}: waits for spec.approvedPlan: \"{hash}\"")?;
-            }
-        }
-    }
-    Ok(text)
 }
 
 /// Findings of lint: one line each, as compilers print them.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeStatus;
-use crate::change::consent::Hold;
+use crate::change::consent::{Hold, Why};
 use crate::change::{Failure, FailureCause};
 use crate::health::clock::{Judgement, Standing};
 use crate::health::ladder::Fault;
@@ -85,8 +85,10 @@ pub enum Reason {
     RollbackFailed,
     /// The policy forbids writing.
     PlanOnly,
-    /// The change does more than add: it waits for `spec.approvedPlan`.
+    /// The change disturbs more than `spec.budget` allows: it waits for `spec.approvedPlan`.
     ApprovalRequired,
+    /// As above, and `spec.approvedPlan` names another plan.
+    PlanChanged,
     /// The change removes many neighbours at once: it waits for `spec.approvedPlan`.
     MassRemoval,
     /// Nothing of switchlet is left on the switch.
@@ -183,19 +185,19 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             format!("revision {wanted} differs from what runs, and the policy forbids writing"),
         ),
         ChangeStatus::AwaitingApproval { hold, hash, lines } => {
-            let (reason, what) = match hold {
-                Hold::MoreThanAdds => (Reason::ApprovalRequired, "does more than add"),
-                Hold::FirstContact => {
-                    (Reason::ApprovalRequired, "is the first on this switch, and does more than add")
+            let reason = match hold {
+                Hold { approved: Some(_), .. } => Reason::PlanChanged,
+                Hold { why: Why::MassRemoval, .. } => Reason::MassRemoval,
+                Hold { why: Why::FirstContact(_) | Why::OverBudget(_) | Why::Unknown(_), .. } => {
+                    Reason::ApprovalRequired
                 }
-                Hold::MassRemoval => (Reason::MassRemoval, "removes many neighbours at once"),
             };
             // What goes is why it waits.
             let (gone, new): (Vec<&String>, Vec<&String>) =
                 lines.iter().partition(|line| line.starts_with('-'));
             let lines: Vec<String> = gone.into_iter().chain(new).cloned().collect();
             let text = format!(
-                "revision {wanted} waits: plan {hash} {what} (set spec.approvedPlan to \"{hash}\" to carry it out): {}",
+                "revision {wanted} waits: plan {hash} {hold} (set spec.approvedPlan to \"{hash}\" to carry it out): {}",
                 brief(&lines, ", ")
             );
             say(Status::False, reason, text)

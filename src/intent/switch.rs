@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::change::consent::Budget;
 use crate::change::{ApplyPolicy, DriftPolicy};
 use crate::intent::settings::Span;
 use crate::intent::snapshot::objects::Meta;
@@ -29,6 +31,31 @@ pub struct SwitchSpec {
     pub apply: Apply,
     /// Hash of the plan that may be carried out although it needs approval.
     pub approved_plan: Option<String>,
+    /// What a change may disturb without approval.
+    pub budget: BudgetSpec,
+}
+
+/// `spec.budget`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BudgetSpec {
+    /// Live sessions that a change may end.
+    pub session_resets: u32,
+    /// BGP instances that a change may take away.
+    pub instance_deletes: u32,
+    /// From then on the numbers are zero again; without it they hold always.
+    pub until: Option<Timestamp>,
+}
+
+impl BudgetSpec {
+    /// What holds at `now`.
+    pub fn at(self, now: Timestamp) -> Budget {
+        let Self { session_resets, instance_deletes, until } = self;
+        match until {
+            Some(until) if now >= until => Budget::default(),
+            _ => Budget { session_resets, instance_deletes },
+        }
+    }
 }
 
 /// One ConfigMap of the Switch's namespace.
@@ -112,5 +139,23 @@ impl From<DriftWord> for DriftPolicy {
             DriftWord::Revert => Self::Revert,
             DriftWord::Report => Self::Report,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_ends_with_its_night() {
+        let text = "configMaps: [{name: a}]\nbudget: {sessionResets: 3, instanceDeletes: 1, until: 2026-11-22T05:00:00+01:00}";
+        let spec: SwitchSpec = serde_yaml::from_str(text).unwrap();
+        let at = |time: &str| spec.budget.at(time.parse().unwrap());
+        assert_eq!(at("2026-11-22T03:59:59Z"), Budget { session_resets: 3, instance_deletes: 1 });
+        assert_eq!(at("2026-11-22T04:00:00Z"), Budget::default());
+        let always: SwitchSpec = serde_yaml::from_str("budget: {sessionResets: 3}").unwrap();
+        assert_eq!(always.budget.at(Timestamp::MAX), Budget { session_resets: 3, instance_deletes: 0 });
+        let none: SwitchSpec = serde_yaml::from_str("configMaps: []").unwrap();
+        assert_eq!(none.budget.at(Timestamp::MIN), Budget::default());
     }
 }

@@ -98,8 +98,8 @@ impl FrrDriver {
         dialect::secrets::reveal(text, self.secrets.iter().chain(&self.others))
     }
 
-    /// Puts a placeholder for every password, ours or not: FRR prints them in clear.
-    fn conceal(&mut self, text: &str) -> String {
+    /// `text` with a placeholder for every password, ours or not: FRR prints them in clear.
+    pub fn conceal(&mut self, text: &str) -> String {
         dialect::secrets::conceal(text, |value| self.placeholder(value))
     }
 

@@ -1,44 +1,110 @@
 use super::*;
 use crate::change::diff::{Candidate, OwnerPlan};
+use crate::change::impact::Impact;
 
-fn plan(add: &[&str], remove: &[&str], configured: usize, removed: usize) -> (Plan, PeerCount) {
-    let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
-    let plan = OwnerPlan { add: lines(add), remove: lines(remove), ..OwnerPlan::default() };
-    let plan = Plan { owners: BTreeMap::from([("frr".to_owned(), plan)]) };
-    (plan, PeerCount { configured, removed })
+fn plan(impact: Impact) -> Plan {
+    let plan = OwnerPlan { add: vec!["a".to_owned()], impact, ..OwnerPlan::default() };
+    Plan { owners: BTreeMap::from([("frr".to_owned(), plan)]) }
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn ends(class: Class, sessions: &[&str]) -> Impact {
+    Impact { class, sessions: names(sessions), ..Impact::default() }
 }
 
 fn by_switch(proven: Proven) -> Consent {
-    Consent { approver: Approver::Switch, approved: None, proven }
+    Consent { approver: Approver::Switch, proven, ..Consent::default() }
+}
+
+const ONE: PeerCount = PeerCount { configured: 3, removed: 1 };
+const MANY: PeerCount = PeerCount { configured: 3, removed: 2 };
+
+/// In the words of the message, `None` if the plan may be carried out.
+fn said(plan: &Plan, peers: PeerCount, cause: Cause, consent: &Consent) -> Option<String> {
+    hold(plan, peers, cause, consent, None).map(|hold| hold.to_string())
 }
 
 #[test]
-fn more_than_adding_waits_for_a_word() {
-    let adds = plan(&["a"], &[], 3, 0);
-    let more = plan(&["a"], &["b"], 3, 0);
-    let mass = plan(&[], &["a", "b"], 3, 2);
-    let single = plan(&[], &["a"], 3, 1);
-    for ((plan, peers), cause, consent, expected) in [
-        (&adds, Cause::FirstContact, by_switch(Proven::No), None),
-        (&adds, Cause::Bundle, by_switch(Proven::No), None),
-        (&more, Cause::FirstContact, by_switch(Proven::No), Some(Hold::FirstContact)),
-        (&more, Cause::FirstContact, Consent::default(), Some(Hold::FirstContact)),
-        (&more, Cause::Bundle, by_switch(Proven::No), Some(Hold::MoreThanAdds)),
-        (&more, Cause::Bundle, by_switch(Proven::Bundle), None),
-        (&more, Cause::Bundle, Consent::default(), None),
-        (&more, Cause::Routine, by_switch(Proven::No), None),
-        (&single, Cause::Routine, by_switch(Proven::No), None),
-        (&mass, Cause::Routine, by_switch(Proven::Text), Some(Hold::MassRemoval)),
-        (&mass, Cause::Routine, Consent::default(), Some(Hold::MassRemoval)),
-        (&mass, Cause::Bundle, by_switch(Proven::Bundle), Some(Hold::MassRemoval)),
-        (&mass, Cause::Bundle, by_switch(Proven::Text), None),
+fn more_than_the_budget_waits_for_a_word() {
+    let [policy, adds] = [Class::Policy, Class::Add].map(|class| plan(ends(class, &[])));
+    let resets = plan(ends(Class::SessionReset, &["10.0.0.1", "10.0.0.2"]));
+    let removes = plan(ends(Class::Remove, &["10.0.0.1"]));
+    let quiet = plan(ends(Class::Remove, &[]));
+    let first = "is the first on this switch, and does more than add (session-reset)";
+    let two = "would reset 2 sessions (10.0.0.1, 10.0.0.2), budget 0";
+    let one = "would reset 1 session (10.0.0.1), budget 0";
+    let mass = "removes many neighbours at once";
+    for (plan, peers, cause, consent, expected) in [
+        (&adds, ONE, Cause::FirstContact, by_switch(Proven::No), None),
+        (&policy, ONE, Cause::FirstContact, by_switch(Proven::No), None),
+        (&resets, ONE, Cause::FirstContact, by_switch(Proven::No), Some(first)),
+        (&resets, ONE, Cause::FirstContact, Consent::default(), Some(first)),
+        (&adds, ONE, Cause::Bundle, by_switch(Proven::No), None),
+        (&policy, ONE, Cause::Bundle, by_switch(Proven::No), None),
+        (&quiet, ONE, Cause::Bundle, by_switch(Proven::No), None),
+        (&removes, ONE, Cause::Bundle, by_switch(Proven::No), Some(one)),
+        (&resets, ONE, Cause::Bundle, by_switch(Proven::No), Some(two)),
+        (&resets, ONE, Cause::Bundle, by_switch(Proven::Bundle), None),
+        (&resets, ONE, Cause::Bundle, Consent::default(), None),
+        (&resets, ONE, Cause::Routine, by_switch(Proven::No), None),
+        (&removes, ONE, Cause::Routine, by_switch(Proven::No), None),
+        (&removes, MANY, Cause::Routine, by_switch(Proven::Text), Some(mass)),
+        (&removes, MANY, Cause::Routine, Consent::default(), Some(mass)),
+        (&removes, MANY, Cause::Bundle, by_switch(Proven::Bundle), Some(mass)),
+        (&removes, MANY, Cause::Bundle, by_switch(Proven::Text), None),
     ] {
-        assert_eq!(hold(plan, *peers, cause, &consent), expected, "{plan:?} {cause:?} {consent:?}");
+        assert_eq!(said(plan, peers, cause, &consent).as_deref(), expected, "{plan:?} {cause:?} {consent:?}");
         let approved = Consent { approved: plan.hash(), ..consent.clone() };
-        assert_eq!(hold(plan, *peers, cause, &approved), None, "an approved plan is carried out");
+        assert_eq!(said(plan, peers, cause, &approved), None, "an approved plan is carried out");
         let other = Consent { approved: Some("0123456789ab".into()), ..consent };
-        assert_eq!(hold(plan, *peers, cause, &other), expected, "another plan's approval is none");
+        let expected = expected.map(|text| format!("{text}; approved is plan 0123456789ab"));
+        assert_eq!(said(plan, peers, cause, &other), expected, "another plan's approval is none");
+        let reason = hold(plan, peers, cause, &other, None).map(|hold| hold.reason());
+        assert_eq!(reason, expected.map(|_| "PlanChanged"));
     }
+}
+
+#[test]
+fn a_budget_pays_for_sessions_and_instances_and_never_for_what_nobody_knows() {
+    let allowed = |session_resets, instance_deletes| Consent {
+        budget: Budget { session_resets, instance_deletes },
+        ..by_switch(Proven::No)
+    };
+    let judge = |impact: &Impact, consent: &Consent, live: Option<&[&str]>| {
+        let live = live.map(names);
+        hold(&plan(impact.clone()), ONE, Cause::Bundle, consent, live.as_ref()).map(|hold| hold.to_string())
+    };
+    let three = ends(Class::SessionReset, &["10.0.0.1", "10.0.0.2", "swp7"]);
+    let over = Some("would reset 3 sessions (10.0.0.1, 10.0.0.2, swp7), budget 2".to_owned());
+    assert_eq!(judge(&three, &allowed(2, 0), None), over);
+    assert_eq!(judge(&three, &allowed(3, 0), None), None);
+    // What is down already loses nothing.
+    assert_eq!(judge(&three, &allowed(2, 0), Some(&["10.0.0.1", "10.0.0.2", "10.0.0.9"])), None);
+    assert_eq!(judge(&three, &allowed(0, 0), Some(&[])), None);
+
+    let ranges = BTreeSet::from(["10.9.0.0/16".parse().unwrap()]);
+    let range = Impact { ranges, ..ends(Class::SessionReset, &[]) };
+    let text = "would reset an unknown number of sessions (whoever came by 10.9.0.0/16), budget 1000";
+    assert_eq!(judge(&range, &allowed(1000, 0), None), Some(text.to_owned()));
+    assert_eq!(judge(&range, &allowed(1, 0), Some(&["10.9.0.1", "10.8.0.1"])), None);
+
+    let instances = names(&["router bgp 65002 vrf blue"]);
+    let gone = Impact { instances, ..ends(Class::InstanceDelete, &["10.0.0.1"]) };
+    let both =
+        "would delete router bgp 65002 vrf blue, budget 0, and would reset 1 session (10.0.0.1), budget 0";
+    assert_eq!(judge(&gone, &allowed(0, 0), None), Some(both.to_owned()));
+    assert_eq!(judge(&gone, &allowed(1, 1), None), None);
+
+    let unknown = names(&["router bgp 65001 / bgp mystery"]);
+    let unknown = Impact { unknown, ..ends(Class::InstanceDelete, &[]) };
+    let text = "has lines whose effect no rule knows: `router bgp 65001 / bgp mystery`";
+    assert_eq!(judge(&unknown, &allowed(1000, 1000), Some(&[])), Some(text.to_owned()));
+    let untold = ends(Class::InstanceDelete, &[]);
+    let text = "has lines whose effect no rule knows";
+    assert_eq!(judge(&untold, &allowed(1000, 1000), Some(&[])), Some(text.to_owned()));
 }
 
 #[test]

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
-use crate::change::impact::{Class, Impact};
+use crate::intent::platform::Platform;
 use crate::intent::snapshot::digest;
 
 mod dwell;
 mod globals;
+pub mod hunks;
+mod impact;
 pub mod lint;
 mod release;
 pub mod secrets;
@@ -27,6 +29,7 @@ mod tree;
 mod whole;
 
 use globals::{Globals, is_global};
+use impact::Change;
 pub use release::platform;
 pub use startup::splice;
 pub use tree::{Numbered, numbered};
@@ -109,6 +112,20 @@ impl change::Dialect for Frr {
         }
         Ok(canonical)
     }
+}
+
+/// A running text as somebody saved it, `show running-config` with its head and prompt or `frr.conf`, and what FRR it came from.
+pub fn saved(text: &str) -> (String, Platform) {
+    let head = ["Building configuration", "Current configuration:"];
+    let said = |line: &&str| !head.iter().any(|head| line.starts_with(head));
+    let text: String = text.lines().filter(said).flat_map(|line| [line, "\n"]).collect();
+    let release = release::of_text(&tree::flatten(&text));
+    (text, release::as_platform(release))
+}
+
+/// Something that carries our name runs.
+pub fn carries_our_name(running: &str) -> bool {
+    !own(&telling(tree::flatten(running))).is_empty()
 }
 
 fn of_owner(plan: Option<OwnerPlan>) -> Plan {
@@ -209,6 +226,15 @@ pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
     {
         plan.remove.push(show(path));
         plan.commands.push(format!("no {}", path[0]));
+        let whole: Vec<&Path> = now.iter().filter(|other| other[0] == path[0]).collect();
+        plan.impact = plan.impact.and(impact::foretell(Change {
+            release: release::of_text(&now),
+            running: &now,
+            add: &[],
+            remove: &whole,
+            replaced: &[],
+            anew: &BTreeSet::new(),
+        }));
     }
     (!plan.commands.is_empty()).then_some(plan)
 }
@@ -228,19 +254,23 @@ fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerP
         return None;
     }
     // A line that is written over is shown as removed too: a person wants to see what it was.
-    let overwritten = ours.iter().filter(|path| {
-        !want.contains(path) && slot(path).is_some_and(|slot| kept_slots.contains(&(context(path), slot)))
-    });
-    // Until rules tell one line from another, whatever is not purely an addition is the worst.
-    let class = if remove.is_empty() && overwritten.clone().next().is_none() {
-        Class::Add
-    } else {
-        Class::InstanceDelete
+    let replaced: Vec<&Path> = ours
+        .iter()
+        .filter(|path| !want.contains(path))
+        .filter(|path| slot(path).is_some_and(|slot| kept_slots.contains(&(context(path), slot))))
+        .collect();
+    let change = Change {
+        release: release::of_text(running),
+        running,
+        add: &add,
+        remove: &remove,
+        replaced: &replaced,
+        anew: &BTreeSet::new(),
     };
     Some(OwnerPlan {
-        impact: Impact { class, ..Impact::default() },
+        impact: impact::foretell(change),
         add: add.iter().map(|path| show(path)).collect(),
-        remove: remove.iter().copied().chain(overwritten).map(show).collect(),
+        remove: remove.iter().chain(&replaced).map(|path| show(path)).collect(),
         commands: commands(&add, &remove, &wanted_blocks(wanted), &is_named_block),
         ..OwnerPlan::default()
     })

@@ -119,6 +119,7 @@ impl<D: Dialect> CommitMachine<D> {
             self.memory.removal(&want.target),
             self.memory.cause(&want.target),
             &want.consent,
+            None,
         )?;
         let hash = plan.hash().unwrap_or_default();
         Some(ChangeStatus::AwaitingApproval { hold, hash, lines: plan.lines() })

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Path, Refusal, commands, context, is_named_block, neighbor, show, slot, telling, tree, wanted_blocks,
+    Change, Path, Refusal, commands, context, impact, is_named_block, neighbor, release, show, slot, telling,
+    tree, wanted_blocks,
 };
 use crate::change::diff::OwnerPlan;
+use crate::intent::platform::Release;
 
 /// Lines that the machine or its start scripts put there.
 const ENVIRONMENT: [&str; 12] = [
@@ -48,6 +50,7 @@ fn is_environment(top: &str) -> bool {
 
 /// From all that runs to `wanted`, a canonical text; `None` if they are equal.
 pub fn plan(running: &str, wanted: &str) -> Result<Option<OwnerPlan>, Refusal> {
+    let release = release::of_text(&tree::flatten(running));
     let (running, wanted) = (said(running), said(wanted));
     // Another AS is another instance: all of its sessions would go, and its lines would land in the wrong one.
     let instance = |paths: &[Path]| {
@@ -58,15 +61,15 @@ pub fn plan(running: &str, wanted: &str) -> Result<Option<OwnerPlan>, Refusal> {
     {
         return Err(Refusal::GlobalConflict { wanted: show(&wanted), found: show(&found) });
     }
-    Ok(difference(&running, &wanted))
+    Ok(difference(&running, &wanted, release))
 }
 
 /// From all that runs now to all that ran `before`.
 pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
-    difference(&said(now), &said(before))
+    difference(&said(now), &said(before), release::of_text(&tree::flatten(now)))
 }
 
-fn difference(running: &[Path], wanted: &[Path]) -> Option<OwnerPlan> {
+fn difference(running: &[Path], wanted: &[Path], release: Option<Release>) -> Option<OwnerPlan> {
     let (moved, first) = moved(running, wanted);
     let all = running;
     let stays = |path: &&Path| !neighbor_of(path).is_some_and(|neighbor| moved.contains(&neighbor));
@@ -85,9 +88,15 @@ fn difference(running: &[Path], wanted: &[Path]) -> Option<OwnerPlan> {
     let goes_whole = |line: &str| is_named_block(line) || line.starts_with("router ");
     // What is shown is what changes; the lines of a neighbour that is made anew come back as they were.
     let before: BTreeSet<&Path> = all.iter().collect();
-    let lost = all.iter().filter(|path| !stays(path) && !want.contains(path));
+    let lost: Vec<&Path> = all.iter().filter(|path| !stays(path) && !want.contains(path)).collect();
+    let replaced: Vec<&Path> =
+        gone.iter().copied().filter(|path| overwritten(path)).chain(lost.iter().copied()).collect();
+    let written: Vec<&Path> = add.iter().copied().filter(|path| !before.contains(path)).collect();
+    let change =
+        Change { release, running: all, add: &written, remove: &remove, replaced: &replaced, anew: &moved };
     Some(OwnerPlan {
-        add: add.iter().filter(|path| !before.contains(*path)).map(|path| show(path)).collect(),
+        impact: impact::foretell(change),
+        add: written.iter().map(|path| show(path)).collect(),
         remove: gone.iter().copied().chain(lost).map(show).collect(),
         commands: first
             .into_iter()

@@ -1,0 +1,540 @@
+//! What FRR does to its sessions when a line comes, goes or is written over.
+//!
+//! The rules are a closed table, measured on FRR 8.4 and 10.3 (`tests/predict.rs` holds them against both). A session that
+//! resets and was not named is a mistake; one that was named and stays up is none, where a rule says that it is cautious. A
+//! line that stands in no rule is of the worst class.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Path, neighbor, show};
+use crate::change::impact::{Class, Impact};
+use crate::intent::platform::Release;
+use crate::net::Prefix;
+
+#[cfg(test)]
+mod tests;
+
+/// The last release that was measured to leave sessions alone where 10.3 resets them; for those between, and for one that
+/// is not known, the later rule holds.
+const LENIENT: Release = Release { major: 8, minor: 4 };
+
+/// What is sent, and what it meets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change<'a> {
+    /// FRR's, if it is known.
+    pub release: Option<Release>,
+    /// All that runs.
+    pub running: &'a [Path],
+    /// Lines that are written.
+    pub add: &'a [&'a Path],
+    /// Lines that are taken away.
+    pub remove: &'a [&'a Path],
+    /// Running lines that others take the place of.
+    pub replaced: &'a [&'a Path],
+    /// Instance and name of neighbours that are taken away before anything else, and made anew.
+    pub anew: &'a BTreeSet<(String, String)>,
+}
+
+/// What the change will do.
+pub(super) fn foretell(change: Change<'_>) -> Impact {
+    let Change { release, running, add, remove, replaced, anew } = change;
+    let after: BTreeSet<&Path> = {
+        let gone: BTreeSet<&Path> = remove.iter().chain(replaced).copied().collect();
+        running.iter().filter(|path| !gone.contains(path)).chain(add.iter().copied()).collect()
+    };
+    let mut oracle = Oracle {
+        release,
+        replaced,
+        before: rosters(running.iter()),
+        after: rosters(after),
+        impact: Impact::default(),
+    };
+    for (instance, roster) in &oracle.before {
+        for name in roster.neighbors.keys() {
+            if anew.contains(&((*instance).to_owned(), (*name).to_owned())) {
+                oracle.impact.class = oracle.impact.class.max(Class::SessionReset);
+                oracle.impact.sessions.insert((*name).to_owned());
+            }
+        }
+    }
+    for path in add {
+        oracle.line(path, Edit::Written);
+    }
+    for path in remove {
+        oracle.line(path, Edit::Removed);
+    }
+    oracle.impact
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edit {
+    Written,
+    Removed,
+}
+
+/// What a line does that is about something which was there before and stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect<'a> {
+    /// Routes are judged again, or nothing happens before the next session.
+    Quiet,
+    /// Prefixes are told, or no longer; the one that it names, if it names one.
+    Origin(Option<&'a str>),
+    /// A way to whatever lies in the prefix.
+    Way(&'a str),
+    /// The sessions of the neighbour or group that the line names.
+    Session,
+    /// All sessions of the instance; of all instances, if it stands in none.
+    Every,
+    Unknown,
+}
+
+/// Who peers in one instance.
+#[derive(Debug, Default)]
+struct Roster<'a> {
+    groups: BTreeSet<&'a str>,
+    /// With their group.
+    neighbors: BTreeMap<&'a str, Option<&'a str>>,
+    /// With their group.
+    ranges: BTreeMap<&'a str, &'a str>,
+}
+
+fn rosters<'a>(paths: impl IntoIterator<Item = &'a Path>) -> BTreeMap<&'a str, Roster<'a>> {
+    let mut rosters: BTreeMap<&str, Roster<'_>> = BTreeMap::new();
+    for path in paths {
+        let Some(instance) = path.first().filter(|top| top.starts_with("router bgp ")) else { continue };
+        let roster = rosters.entry(instance).or_default();
+        if path.len() != 2 {
+            continue;
+        }
+        let words: Vec<&str> = path[1].split(' ').collect();
+        match words.as_slice() {
+            ["neighbor", name, "peer-group"] => drop(roster.groups.insert(name)),
+            ["neighbor", name, "peer-group", group] => {
+                roster.neighbors.insert(name, Some(group));
+            }
+            ["neighbor", name, "interface", rest @ ..] => {
+                let group = rest.iter().skip_while(|word| **word != "peer-group").nth(1).copied();
+                let known = roster.neighbors.entry(name).or_default();
+                *known = known.or(group);
+            }
+            ["neighbor", name, "remote-as", ..] => drop(roster.neighbors.entry(name).or_default()),
+            ["bgp", "listen", "range", range, "peer-group", group] => {
+                roster.ranges.insert(range, group);
+            }
+            _ => {}
+        }
+    }
+    for roster in rosters.values_mut() {
+        let Roster { groups, neighbors, ranges: _ } = roster;
+        neighbors.retain(|name, _| !groups.contains(name));
+    }
+    rosters
+}
+
+struct Oracle<'a> {
+    release: Option<Release>,
+    replaced: &'a [&'a Path],
+    before: BTreeMap<&'a str, Roster<'a>>,
+    after: BTreeMap<&'a str, Roster<'a>>,
+    impact: Impact,
+}
+
+impl<'a> Oracle<'a> {
+    fn at_least(&mut self, class: Class) {
+        self.impact.class = self.impact.class.max(class);
+    }
+
+    fn line(&mut self, path: &'a Path, edit: Edit) {
+        let instance = path[0].as_str();
+        let coming = if edit == Edit::Written { Class::Add } else { Class::Remove };
+        if !instance.starts_with("router bgp ") {
+            return self.effect(path, effect(path, edit, self.release), coming);
+        }
+        match (self.before.contains_key(instance), self.after.contains_key(instance)) {
+            (false, _) => return self.at_least(Class::Add),
+            (true, false) => return self.delete(instance),
+            (true, true) if path.len() == 1 => return self.at_least(Class::Policy),
+            (true, true) => {}
+        }
+        if let Some(range) = path[path.len() - 1].strip_prefix("bgp listen range ") {
+            let range = range.split(' ').next().unwrap_or_default();
+            let had = self.before[instance].ranges.contains_key(range);
+            let has = self.after[instance].ranges.contains_key(range);
+            if had {
+                self.range(instance, range);
+            }
+            return self.at_least(if had && has { Class::SessionReset } else { coming });
+        }
+        let Some(name) = neighbor(&path[path.len() - 1]) else {
+            return self.effect(path, effect(path, edit, self.release), coming);
+        };
+        let is_there = |rosters: &BTreeMap<&str, Roster<'_>>| {
+            let Roster { groups, neighbors, ranges: _ } = &rosters[instance];
+            groups.contains(name) || neighbors.contains_key(name)
+        };
+        match (is_there(&self.before), is_there(&self.after)) {
+            (false, true) => self.comes(instance, name),
+            (true, false) => self.goes(instance, name),
+            (true, true) => {
+                let effect =
+                    if self.is_raised(path) { Effect::Quiet } else { effect(path, edit, self.release) };
+                self.effect(path, effect, coming);
+            }
+            (false, false) => self.unknown(path),
+        }
+    }
+
+    /// A limit of prefixes that takes the place of a lower one.
+    fn is_raised(&self, path: &Path) -> bool {
+        let limit = |path: &Path| {
+            let words: Vec<&str> = path[path.len() - 1].split(' ').collect();
+            match words.as_slice() {
+                ["neighbor", name, "maximum-prefix", limit, ..] => limit
+                    .parse::<u32>()
+                    .ok()
+                    .map(|limit| (path[..path.len() - 1].to_vec(), (*name).to_owned(), limit)),
+                _ => None,
+            }
+        };
+        let Some((context, name, new)) = limit(path) else { return false };
+        self.replaced
+            .iter()
+            .filter_map(|path| limit(path))
+            .any(|(around, of, old)| (&around, &of) == (&context, &name) && old <= new)
+    }
+
+    /// A neighbour that may have come by a range already is taken over from it (cautious: FRR refuses as long as it is up).
+    fn comes(&mut self, instance: &str, name: &str) {
+        self.at_least(Class::Add);
+        let address = name.parse().ok();
+        let inside = |range: &&str| {
+            let range = range.parse::<Prefix>().ok();
+            range.zip(address).is_some_and(|(range, address)| range.contains(address))
+        };
+        if self.before[instance].ranges.keys().any(inside) {
+            self.at_least(Class::SessionReset);
+            self.impact.sessions.insert(name.to_owned());
+        }
+    }
+
+    /// A neighbour that goes; with a group go all of its members that have nothing else to live by.
+    fn goes(&mut self, instance: &str, name: &str) {
+        self.at_least(Class::Remove);
+        if self.before[instance].neighbors.contains_key(name) {
+            self.impact.sessions.insert(name.to_owned());
+            self.impact.gone.insert(name.to_owned());
+            return;
+        }
+        let stay: Vec<&str> = self.members(instance, name).collect();
+        for member in stay {
+            if self.after[instance].neighbors.contains_key(member) {
+                self.impact.sessions.insert(member.to_owned());
+                self.at_least(Class::SessionReset);
+            }
+        }
+    }
+
+    fn delete(&mut self, instance: &str) {
+        if !self.impact.instances.insert(instance.to_owned()) {
+            return;
+        }
+        self.at_least(Class::InstanceDelete);
+        let all: Vec<String> =
+            self.before[instance].neighbors.keys().map(|name| (*name).to_owned()).collect();
+        self.impact.gone.extend(all.iter().cloned());
+        self.everyone(instance);
+    }
+
+    fn effect(&mut self, path: &'a Path, effect: Effect<'_>, coming: Class) {
+        let instance = path[0].as_str();
+        match effect {
+            Effect::Quiet => self.at_least(Class::Policy),
+            Effect::Origin(prefix) => {
+                self.at_least(coming);
+                if coming == Class::Remove {
+                    self.impact.prefixes.extend(prefix.map(str::to_owned));
+                }
+            }
+            Effect::Way(prefix) => {
+                self.at_least(coming);
+                self.way(prefix);
+            }
+            Effect::Session => {
+                let name = neighbor(&path[path.len() - 1]).unwrap_or_default();
+                self.reset(instance, name);
+            }
+            Effect::Every => {
+                let instances: Vec<&str> =
+                    if path.len() > 1 { vec![instance] } else { self.before.keys().copied().collect() };
+                self.at_least(Class::Policy);
+                for instance in instances {
+                    if self.everyone(instance) {
+                        self.at_least(Class::SessionReset);
+                    }
+                }
+            }
+            Effect::Unknown => self.unknown(path),
+        }
+    }
+
+    fn unknown(&mut self, path: &Path) {
+        self.at_least(Class::InstanceDelete);
+        self.impact.unknown.insert(show(path));
+    }
+
+    /// Neighbours beyond the prefix, and ranges that touch it (cautious: what is directly connected needs no such way).
+    fn way(&mut self, prefix: &str) {
+        let Ok(prefix) = prefix.parse::<Prefix>() else { return };
+        let mut named: Vec<String> = Vec::new();
+        let mut ranges: Vec<(&str, &str)> = Vec::new();
+        for (instance, roster) in &self.before {
+            let inside = |name: &&&str| name.parse().is_ok_and(|address| prefix.contains(address));
+            named.extend(roster.neighbors.keys().filter(inside).map(|name| (*name).to_owned()));
+            let touches =
+                |range: &Prefix| !prefix.is_default() && (prefix.covers(*range) || range.covers(prefix));
+            let ranges_there =
+                roster.ranges.keys().filter(|range| range.parse().is_ok_and(|range| touches(&range)));
+            ranges.extend(ranges_there.map(|range| (*instance, *range)));
+        }
+        if prefix.is_default() {
+            // Whoever is reached by the default route alone cannot be told from those who are not.
+            named.clear();
+        }
+        if !named.is_empty() || !ranges.is_empty() {
+            self.at_least(Class::SessionReset);
+        }
+        self.impact.sessions.extend(named);
+        for (instance, range) in ranges {
+            self.range(instance, range);
+        }
+    }
+
+    /// The neighbour, or all members of the group, that were there before.
+    fn reset(&mut self, instance: &str, name: &str) {
+        self.at_least(Class::Policy);
+        if self.before[instance].neighbors.contains_key(name) {
+            self.at_least(Class::SessionReset);
+            self.impact.sessions.insert(name.to_owned());
+            return;
+        }
+        let members: Vec<String> = self.members(instance, name).map(str::to_owned).collect();
+        let ranges = &self.before[instance].ranges;
+        let ranges: Vec<&str> =
+            ranges.iter().filter(|(_, group)| **group == name).map(|(range, _)| *range).collect();
+        if !members.is_empty() || !ranges.is_empty() {
+            self.at_least(Class::SessionReset);
+        }
+        self.impact.sessions.extend(members);
+        for range in ranges {
+            self.range(instance, range);
+        }
+    }
+
+    fn members<'b>(&'b self, instance: &str, group: &'b str) -> impl Iterator<Item = &'a str> + 'b {
+        let neighbors = &self.before[instance].neighbors;
+        neighbors.iter().filter(move |(_, of)| **of == Some(group)).map(|(name, _)| *name)
+    }
+
+    /// True if there is anybody.
+    fn everyone(&mut self, instance: &str) -> bool {
+        let roster = &self.before[instance];
+        let names: Vec<String> = roster.neighbors.keys().map(|name| (*name).to_owned()).collect();
+        let ranges: Vec<&str> = roster.ranges.keys().copied().collect();
+        let anybody = !names.is_empty() || !ranges.is_empty();
+        self.impact.sessions.extend(names);
+        for range in ranges {
+            self.range(instance, range);
+        }
+        anybody
+    }
+
+    /// Whoever has come by a range.
+    fn range(&mut self, instance: &str, range: &str) {
+        let Ok(range) = range.parse::<Prefix>() else { return };
+        let inside = |name: &&&str| name.parse().is_ok_and(|address| range.contains(address));
+        let apart = self.before[instance].neighbors.keys().filter(inside).map(|name| (*name).to_owned());
+        self.impact.apart.extend(apart);
+        self.impact.ranges.insert(range);
+    }
+}
+
+/// The rule for a line, read without its `no`.
+fn effect(path: &[String], edit: Edit, release: Option<Release>) -> Effect<'_> {
+    let line = path[path.len() - 1].as_str();
+    let line = line.strip_prefix("no ").unwrap_or(line);
+    let words: Vec<&str> = line.split(' ').collect();
+    let top = path[0].as_str();
+    let in_family =
+        |family: &str| path[1].strip_prefix("address-family ").is_some_and(|f| f.starts_with(family));
+    match path.len() {
+        1 => of_top(line, &words),
+        _ if top.starts_with("route-map ") => Effect::Quiet,
+        _ if top == "bfd" && path[1].starts_with("profile ") && is_any(line, OF_PROFILE) => Effect::Quiet,
+        _ if top.starts_with("interface ") && words[0] == "description" => Effect::Quiet,
+        2 if top.starts_with("router bgp ") => match words.as_slice() {
+            ["neighbor", _, rest @ ..] => of_neighbor(rest, edit, release),
+            _ => of_instance(line, release),
+        },
+        3 if top.starts_with("router bgp ") && (in_family("ipv4 ") || in_family("ipv6 ")) => {
+            match words.as_slice() {
+                ["neighbor", _, rest @ ..] => of_family_neighbor(rest, edit),
+                ["network" | "aggregate-address", prefix, ..] => Effect::Origin(Some(prefix)),
+                ["redistribute", ..] => Effect::Origin(None),
+                _ if is_any(line, OF_FAMILY) => Effect::Quiet,
+                _ => Effect::Unknown,
+            }
+        }
+        _ => Effect::Unknown,
+    }
+}
+
+/// `line` begins with one of these, word by word.
+fn is_any(line: &str, all: &[&str]) -> bool {
+    all.iter()
+        .any(|words| line.strip_prefix(words).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
+}
+
+/// Lines outside of blocks that change routes at most.
+const OF_TOP: &[&str] = &[
+    "ip prefix-list",
+    "ipv6 prefix-list",
+    "access-list",
+    "ip access-list",
+    "ipv6 access-list",
+    "bgp community-list",
+    "bgp large-community-list",
+    "bgp extcommunity-list",
+    "bgp as-path access-list",
+    "route-map",
+    "bgp route-map",
+    "zebra route-map",
+    "zebra nexthop proto only",
+    "zebra nexthop-group resilience",
+    // Blocks themselves, without a line of theirs.
+    "bfd",
+    "interface",
+];
+
+fn of_top<'a>(line: &str, words: &[&'a str]) -> Effect<'a> {
+    match words {
+        ["ip" | "ipv6", "route", prefix, ..] => Effect::Way(prefix),
+        // Cautious: where an instance has one of its own, nothing happens.
+        ["router-id", ..] | ["ip" | "ipv6", "router-id", ..] => Effect::Every,
+        _ if is_any(line, OF_TOP) => Effect::Quiet,
+        _ => Effect::Unknown,
+    }
+}
+
+/// A profile, and its timers: both sides agree on new ones without a word lost (RFC 5880 §6.8.3).
+const OF_PROFILE: &[&str] =
+    &["profile", "detect-multiplier", "transmit-interval", "receive-interval", "echo-interval"];
+
+/// Lines of an instance that leave its sessions alone.
+const OF_INSTANCE: &[&str] = &[
+    "bgp bestpath",
+    "bgp deterministic-med",
+    "bgp always-compare-med",
+    "bgp log-neighbor-changes",
+    "bgp default local-preference",
+    "bgp default show-hostname",
+    "bgp default show-nexthop-hostname",
+    "bgp network import-check",
+    "bgp listen limit",
+    "bgp ebgp-requires-policy",
+    "bgp graceful-shutdown",
+    "bgp suppress-duplicates",
+    "timers bgp",
+];
+
+/// Cautious: a router-id that equals the one that FRR had chosen resets nothing, and a cluster-id no external neighbour.
+const OF_EVERYBODY: &[&str] = &["bgp router-id", "bgp cluster-id", "bgp confederation", "bgp shutdown"];
+
+/// Lines of a family that change routes at most.
+const OF_FAMILY: &[&str] = &["maximum-paths", "distance", "table-map"];
+
+fn of_instance(line: &str, release: Option<Release>) -> Effect<'static> {
+    if is_any(line, OF_INSTANCE) {
+        Effect::Quiet
+    } else if is_any(line, OF_EVERYBODY) {
+        Effect::Every
+    } else if is_any(line, &["bgp graceful-restart", "bgp graceful-restart-disable"]) {
+        // Cautious: its times alone reset nothing in 10.3; a later release was seen to.
+        restarting(release, Effect::Every)
+    } else {
+        Effect::Unknown
+    }
+}
+
+/// 8.4 takes graceful restart up with the next session, 10.3 makes a new one for it.
+fn restarting(release: Option<Release>, effect: Effect<'static>) -> Effect<'static> {
+    if release.is_some_and(|release| release <= LENIENT) { Effect::Quiet } else { effect }
+}
+
+fn of_neighbor(rest: &[&str], edit: Edit, release: Option<Release>) -> Effect<'static> {
+    match rest {
+        ["description" | "timers" | "advertisement-interval", ..] | ["bfd", "profile", ..] => Effect::Quiet,
+        ["bfd", ..] if edit == Edit::Written => Effect::Quiet,
+        ["graceful-restart" | "graceful-restart-helper" | "graceful-restart-disable"] => {
+            restarting(release, Effect::Session)
+        }
+        // Cautious: where no BFD session was up, its end resets nothing; 10.3 resets nothing for `capability dynamic`; where
+        // a member has a value of its own, its group's changes nothing for it.
+        [
+            "remote-as"
+            | "peer-group"
+            | "interface"
+            | "bfd"
+            | "password"
+            | "ebgp-multihop"
+            | "ttl-security"
+            | "update-source"
+            | "local-as"
+            | "shutdown"
+            | "passive"
+            | "capability"
+            | "disable-connected-check"
+            | "extended-optional-parameters"
+            | "port",
+            ..,
+        ] => Effect::Session,
+        _ => Effect::Unknown,
+    }
+}
+
+fn of_family_neighbor(rest: &[&str], edit: Edit) -> Effect<'static> {
+    match rest {
+        // Cautious: a session ends only if it has brought more already.
+        ["maximum-prefix", _, rest @ ..] if edit == Edit::Written && !rest.contains(&"warning-only") => {
+            Effect::Session
+        }
+        [
+            "route-map"
+            | "prefix-list"
+            | "filter-list"
+            | "distribute-list"
+            | "unsuppress-map"
+            | "maximum-prefix"
+            | "next-hop-self"
+            | "send-community"
+            | "soft-reconfiguration"
+            | "allowas-in"
+            | "weight"
+            | "as-override"
+            | "remove-private-AS"
+            | "default-originate"
+            | "attribute-unchanged",
+            ..,
+        ] => Effect::Quiet,
+        [
+            "activate"
+            | "route-reflector-client"
+            | "route-server-client"
+            | "addpath-tx-all-paths"
+            | "addpath-tx-bestpath-per-AS"
+            | "disable-addpath-rx"
+            | "capability",
+            ..,
+        ] => Effect::Session,
+        _ => Effect::Unknown,
+    }
+}
