@@ -18,7 +18,7 @@ use release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(
-    more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_nodes,
+    more_than_the_budget_waits_for_its_hash_and_neighbours_go_on_following_their_nodes,
     a_node_that_leaves_is_removed_later_and_many_at_once_are_not,
     first_contact_adopts_what_git_names_and_retirement_gives_it_back,
 );
@@ -156,7 +156,7 @@ fn started(leaf: &Leaf) -> Agent {
     agent
 }
 
-fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_nodes(release: Release) {
+fn more_than_the_budget_waits_for_its_hash_and_neighbours_go_on_following_their_nodes(release: Release) {
     let Some(leaf) = Leaf::up(release) else { return };
     let agent = started(&leaf);
     let (code, plan) = leaf.plan();
@@ -168,8 +168,15 @@ fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_node
     leaf.will_run("ip prefix-list SWITCHLET-VIPS-V4 seq 30 permit 203.0.114.0/24 ge 32", true);
     leaf.switch_says(&[("Ready", "True", "Applied")]);
 
-    // Writing over does.
-    leaf.commit(&SETTINGS.replace("verify:", "ecmp: {maxPaths: 8}\nverify:"));
+    // Nor does another way to use what is there.
+    let fewer = SETTINGS.replace("verify:", "ecmp: {maxPaths: 8}\nverify:");
+    leaf.commit(&fewer);
+    leaf.will_run("maximum-paths 8", true);
+    leaf.switch_says(&[("Ready", "True", "Applied")]);
+
+    // What ends live sessions does.
+    let resets = fewer.replace("routerId: 10.0.0.1", "routerId: 10.0.0.9");
+    leaf.commit(&resets);
     let message = leaf.node_says("ConfigApplied", "False", "ApprovalRequired");
     leaf.switch_says(&[
         ("Ready", "False", "ApprovalRequired"),
@@ -191,23 +198,25 @@ fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_node
         if found { Ok(()) } else { Err(all.to_string()) }
     });
     assert!(message.contains(&format!("spec.approvedPlan to \"{hash}\"")), "{message}");
-    assert!(
-        message.contains("- router bgp 65001 / address-family ipv4 unicast / maximum-paths 64"),
-        "{message}"
-    );
+    assert!(message.contains("- router bgp 65001 / bgp router-id 10.0.0.1"), "{message}");
+    let three = "would reset 3 sessions (192.168.1.11, 192.168.1.13, 192.168.1.15), budget 0";
+    assert!(message.contains(three), "{message}");
+    assert_eq!(status["plan"]["class"], "session-reset");
     assert_ne!(status["appliedRevision"], status["wantedRevision"]);
     assert_ne!(status["appliedRevision"], first);
-    assert!(leaf.runs("maximum-paths 64") && !leaf.runs("maximum-paths 8"));
+    let (old, new) = ("bgp router-id 10.0.0.1", "bgp router-id 10.0.0.9");
+    assert!(leaf.runs(old) && !leaf.runs(new));
     let (code, plan) = leaf.plan();
     assert_eq!(
-        (code, plan["hash"].as_str(), plan["waits"].as_str()),
-        (Some(3), Some(hash.as_str()), Some("ApprovalRequired"))
+        (code, plan["hash"].as_str(), plan["hold"]["reason"].as_str(), plan["class"].as_str()),
+        (Some(3), Some(hash.as_str()), Some("ApprovalRequired"), Some("session-reset"))
     );
+    assert_eq!(plan["sessions"], json!(["192.168.1.11", "192.168.1.13", "192.168.1.15"]));
 
     // A Node joins: its neighbour is configured by the bundle in force, and the plan is still the same one.
     leaf.lab.lab(&["node", "worker-4", "--ip", "192.168.1.17", "--label", "role=worker"]);
     leaf.will_run(&neighbor(17), true);
-    assert!(leaf.runs("maximum-paths 64"));
+    assert!(leaf.runs(old));
     // A restart forgets none of it.
     agent.stop();
     let _agent = leaf.lab.agent("leaf1");
@@ -216,17 +225,33 @@ fn more_than_adding_waits_for_its_hash_and_neighbours_go_on_following_their_node
 
     // Another hash releases nothing, its own does.
     leaf.patch(&json!({"approvedPlan": "0123456789ab"}));
-    leaf.switch_says(&[("Ready", "False", "ApprovalRequired")]);
-    assert!(leaf.runs("maximum-paths 64"));
+    leaf.switch_says(&[("Ready", "False", "PlanChanged"), ("Stalled", "False", "PlanChanged")]);
+    let message = leaf.node_says("ConfigApplied", "False", "PlanChanged");
+    assert!(
+        message.contains(&format!("plan {hash}")) && message.contains("approved is plan 0123456789ab"),
+        "{message}"
+    );
+    assert!(leaf.runs(old));
     leaf.patch(&json!({"approvedPlan": hash}));
     leaf.switch_says(&[("Ready", "True", "Applied"), ("Stalled", "False", "Applied")]);
-    assert!(leaf.runs("maximum-paths 8") && leaf.runs(&neighbor(17)));
+    assert!(leaf.runs(new) && leaf.runs(&neighbor(17)));
     assert!(!leaf.runs("ip prefix-list SWITCHLET-VIPS-V4 seq 30 permit 203.0.114.0/24 ge 32"));
 
     // The commit is reverted at night: what was in force today needs no new word.
     leaf.commit(&SETTINGS.replace("[203.0.113.0/24]", "[203.0.113.0/24, 203.0.114.0/24]"));
     leaf.switch_says(&[("Ready", "True", "Applied")]);
-    assert!(leaf.runs("maximum-paths 64"));
+    assert!(leaf.runs(old) && leaf.runs("maximum-paths 64"));
+
+    // A night with a budget that is over, and one that is not.
+    leaf.patch(
+        &json!({"approvedPlan": null, "budget": {"sessionResets": 4, "until": "2026-01-01T00:00:00Z"}}),
+    );
+    leaf.commit(&resets.replace("10.0.0.9", "10.0.0.8"));
+    leaf.switch_says(&[("Ready", "False", "ApprovalRequired")]);
+    assert!(leaf.runs(old));
+    leaf.patch(&json!({"budget": {"until": "2999-01-01T00:00:00Z"}}));
+    leaf.switch_says(&[("Ready", "True", "Applied")]);
+    assert!(leaf.runs("bgp router-id 10.0.0.8"));
 
     // An approval that is no hash is refused by the API server itself.
     let bad = leaf.lab.try_lab(&[

@@ -107,6 +107,10 @@ check "refused: nine" refused "must have at most 8 items" try_spec '{configMaps:
 check "refused: one twice" refused "named twice" try_spec '{configMaps: [{name: a}, {name: a}]}'
 check "refused: an unknown policy" refused "Unsupported value" patch '{"spec": {"apply": {"policy": "Never"}}}'
 check "refused: a negative retry" refused "should be greater than or equal to 0" patch '{"spec": {"apply": {"retry": -1}}}'
+check "refused: a negative budget" refused "should be greater than or equal to 0" patch '{"spec": {"budget": {"sessionResets": -1}}}'
+check "refused: a budget until some day" refused "must be of type date-time" patch '{"spec": {"budget": {"until": "tomorrow"}}}'
+check "refused: a budget of something else" refused 'unknown field "spec.budget.sessions"' try_spec '{configMaps: [{name: a}], budget: {sessions: 1}}'
+check "accepted: a budget for a night" try_spec '{configMaps: [{name: a}], budget: {sessionResets: 3, instanceDeletes: 1, until: "2026-11-22T05:00:00+01:00"}}'
 check "accepted: PlanOnly" try_spec '{configMaps: [{name: a}, {name: b}], apply: {policy: PlanOnly, drift: Report, retry: 3}}'
 
 check "the agent may read what it needs" eval 'for what in nodes services endpointslices.discovery.k8s.io; do

@@ -456,6 +456,10 @@ fn negation(path: &[String]) -> String {
     if line.starts_with("zebra nexthop-group resilience ") {
         return "no zebra nexthop-group resilience".to_owned();
     }
+    // Of an interface `no description TEXT` is no command.
+    if path[0].starts_with("interface ") && line.starts_with("description ") {
+        return "no description".to_owned();
+    }
     match line.strip_prefix("no ") {
         Some(positive) => positive.to_owned(),
         None => format!("no {line}"),

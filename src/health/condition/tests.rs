@@ -1,5 +1,8 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::change::diff::Refusal;
+use crate::change::impact::Class;
 use crate::health::VipVerdict;
 use crate::health::ladder::Rung;
 use crate::net::Shared;
@@ -34,6 +37,11 @@ fn fault(fault: Fault) -> Standing {
         flapping: false,
         present: true,
     }
+}
+
+fn waits(why: Why, approved: Option<&str>) -> ChangeStatus {
+    let hold = Hold { why, approved: approved.map(str::to_owned) };
+    ChangeStatus::AwaitingApproval { hold, hash: "0123456789ab".into(), lines: vec!["- x".into()] }
 }
 
 fn judged(states: &[State], standing: &[Standing]) -> Judgement {
@@ -165,6 +173,24 @@ fn every_status_of_a_change_has_its_words() {
         (ChangeStatus::InProgress, Status::Unknown, Reason::InProgress, "revision r1"),
         (ChangeStatus::Applied, Status::True, Reason::Applied, "revision r1 runs"),
         (ChangeStatus::Planned, Status::False, Reason::PlanOnly, "revision r1 differs"),
+        (
+            waits(Why::MassRemoval, None),
+            Status::False,
+            Reason::MassRemoval,
+            "revision r1 waits: plan 0123456789ab removes many neighbours at once (set spec.approvedPlan to \"0123456789ab\"",
+        ),
+        (
+            waits(Why::FirstContact(Class::Remove), None),
+            Status::False,
+            Reason::ApprovalRequired,
+            "revision r1 waits: plan 0123456789ab is the first on this switch, and does more than add (remove) (set",
+        ),
+        (
+            waits(Why::Unknown(BTreeSet::from(["bgp mystery".to_owned()])), Some("ba9876543210")),
+            Status::False,
+            Reason::PlanChanged,
+            "revision r1 waits: plan 0123456789ab has lines whose effect no rule knows: `bgp mystery`; approved is plan ba9876543210 (set",
+        ),
         (ChangeStatus::Drifted, Status::False, Reason::Drifted, "running left revision r1"),
         (
             ChangeStatus::Refused(foreign),

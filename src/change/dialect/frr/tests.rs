@@ -451,6 +451,9 @@ fn a_literal_text_owns_every_line_but_the_machines_own() {
     }
     assert!(!commands.iter().any(|line| line.contains("hostname") || line.contains("frr ")), "{commands:#?}");
     assert!(!commands.iter().any(|line| line.contains("no router bgp")), "the instance stays: {commands:#?}");
+    let port = format!("{wanted}interface swp1\n description to a server\nexit\n");
+    let back = Frr.plan(&running(&port), &literal(&wanted), &known).unwrap();
+    assert_eq!(back.owners[OWNER].commands, ["interface swp1", " no description", "exit"]);
     let nothing = Frr.plan(&running(&wanted), &literal(&wanted), &known).unwrap();
     assert!(nothing.is_empty(), "{nothing:?}");
     let other_as = wanted.replace("router bgp 65001", "router bgp 65009");
