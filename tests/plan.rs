@@ -64,6 +64,7 @@ fn a_plan_says_what_it_would_do_live_and_from_a_saved_text(release: Release) {
         (output.status.code(), plan, error)
     };
     let text = switch.lab.running("leaf1");
+    let (_, text) = text.split_once("Current configuration:\n").unwrap();
     let path = saved.display().to_string();
     fs::write(&saved, format!("Building configuration...\n\nCurrent configuration:\n{text}")).unwrap();
     let (code, plan, error) = offline(&switch, &path);

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
-use crate::intent::platform::Platform;
 use crate::intent::snapshot::digest;
 
 mod dwell;
@@ -21,6 +20,7 @@ pub mod hunks;
 mod impact;
 pub mod lint;
 mod release;
+mod saved;
 pub mod secrets;
 mod startup;
 #[cfg(test)]
@@ -31,6 +31,7 @@ mod whole;
 use globals::{Globals, is_global};
 use impact::Change;
 pub use release::platform;
+pub use saved::{carries_our_name, saved};
 pub use startup::splice;
 pub use tree::{Numbered, numbered};
 
@@ -112,20 +113,6 @@ impl change::Dialect for Frr {
         }
         Ok(canonical)
     }
-}
-
-/// A running text as somebody saved it, `show running-config` with its head and prompt or `frr.conf`, and what FRR it came from.
-pub fn saved(text: &str) -> (String, Platform) {
-    let head = ["Building configuration", "Current configuration:"];
-    let said = |line: &&str| !head.iter().any(|head| line.starts_with(head));
-    let text: String = text.lines().filter(said).flat_map(|line| [line, "\n"]).collect();
-    let release = release::of_text(&tree::flatten(&text));
-    (text, release::as_platform(release))
-}
-
-/// Something that carries our name runs.
-pub fn carries_our_name(running: &str) -> bool {
-    !own(&telling(tree::flatten(running))).is_empty()
 }
 
 fn of_owner(plan: Option<OwnerPlan>) -> Plan {
