@@ -219,7 +219,6 @@ const OF_RANGES: &[Edit] = &[
     edit(" neighbor 10.9.1.2 peer-group GROUP", " neighbor 10.9.1.2 peer-group GUESTS"),
     edit(" neighbor 10.9.1.2 peer-group GROUP", "+\n neighbor 10.9.4.2 peer-group GROUP"),
     edit(" neighbor 10.9.1.2 peer-group GROUP", "+\n neighbor 10.9.3.7 remote-as 65107"),
-    known(" neighbor 10.9.1.2 peer-group GROUP", "+\n neighbor 10.9.3.2 remote-as 65103", Knows::Cautious),
     edit(GUESTS_ARE, " neighbor GUESTS timers 5 15"),
     edit(GUESTS_ARE, "+\n neighbor GUESTS ebgp-multihop 3"),
     edit(GUESTS_ARE, "+\n neighbor GUESTS bfd"),

@@ -150,7 +150,8 @@ impl<'a> Oracle<'a> {
             groups.contains(name) || neighbors.contains_key(name)
         };
         match (is_there(&self.before), is_there(&self.after)) {
-            (false, true) => self.comes(instance, name),
+            // FRR takes no neighbour that has come by a range already: whoever is up stays so.
+            (false, true) => self.at_least(Class::Add),
             (true, false) => self.goes(instance, name),
             (true, true) => {
                 let effect =
@@ -178,20 +179,6 @@ impl<'a> Oracle<'a> {
             .iter()
             .filter_map(|path| limit(path))
             .any(|(around, of, old)| (&around, &of) == (&context, &name) && old <= new)
-    }
-
-    /// A neighbour that may have come by a range already is taken over from it (cautious: FRR refuses as long as it is up).
-    fn comes(&mut self, instance: &str, name: &str) {
-        self.at_least(Class::Add);
-        let address = name.parse().ok();
-        let inside = |range: &&str| {
-            let range = range.parse::<Prefix>().ok();
-            range.zip(address).is_some_and(|(range, address)| range.contains(address))
-        };
-        if self.before[instance].ranges.keys().any(inside) {
-            self.at_least(Class::SessionReset);
-            self.impact.sessions.insert(name.to_owned());
-        }
     }
 
     /// A neighbour that goes; with a group go all of its members that have nothing else to live by.

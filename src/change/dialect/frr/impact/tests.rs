@@ -80,7 +80,7 @@ fn a_line_is_of_the_class_of_what_it_does() {
         (alone, "+ neighbor 10.9.2.2 description spine\n", Policy, &[], &[]),
         (alone, "+ neighbor 10.9.2.2 password x\n", SessionReset, &["10.9.2.2"], &[]),
         (alone, "+ neighbor 10.9.5.2 remote-as 65105\n neighbor 10.9.5.2 password x\n", Add, &[], &[]),
-        (alone, "+ neighbor 10.9.3.5 remote-as 65105\n", SessionReset, &["10.9.3.5"], &[]),
+        (alone, "+ neighbor 10.9.3.5 remote-as 65105\n", Add, &[], &[]),
         (alone, "", Remove, &["10.9.2.2"], &[]),
         (group, "", SessionReset, &["10.9.1.2", "swp7"], &[]),
         (group, "+ neighbor GROUP bfd profile FAST\n", Policy, &[], &[]),
