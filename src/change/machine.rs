@@ -5,6 +5,7 @@
 //! | idle | rest | – (nothing is wanted yet) |
 //! | recovering | read running | an earlier life left a change unsettled: as before → settling; differs → rolling back · unreadable → again, later |
 //! | reading | read running | equal → saving or confirmed; differs → measuring, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
+//! | weighing | look | still over the budget with the sessions that are up → waiting; else → measuring |
 //! | measuring | look | measured → arming |
 //! | arming | write the way back down, tell the guard | armed → applying · not armed → waiting |
 //! | applying | apply | applied, or not → reading back |
@@ -130,7 +131,14 @@ impl<D: Dialect> CommitMachine<D> {
 
     /// Commands were sent and their effect is not settled yet.
     pub fn in_flight(&self) -> bool {
-        !matches!(self.state, State::Idle | State::Reading | State::Confirmed { .. } | State::Waiting { .. })
+        !matches!(
+            self.state,
+            State::Idle
+                | State::Reading
+                | State::Weighing { .. }
+                | State::Confirmed { .. }
+                | State::Waiting { .. }
+        )
     }
 
     /// The language of the texts.
@@ -179,6 +187,9 @@ impl<D: Dialect> CommitMachine<D> {
             | State::Recovering { .. }
             | State::ReadingBack { .. }
             | State::CheckingRollback { .. } => Step::ReadRunning,
+            State::Weighing { .. } => {
+                Step::Measure(self.want.as_ref().map(|want| want.target.clone()).unwrap_or_default())
+            }
             State::Measuring { flight, .. }
             | State::Looking { flight }
             | State::LookingBack { flight, .. } => Step::Measure(flight.target.clone()),
@@ -239,6 +250,9 @@ impl<D: Dialect> CommitMachine<D> {
             (State::Reading, Seen::Unreadable(why)) => {
                 self.status = ChangeStatus::Unreachable(why);
                 State::Waiting { until: self.later(now) }
+            }
+            (State::Weighing { plan, running }, Seen::Measured(seen)) => {
+                self.weigh(&plan, running, &seen, now)
             }
             (State::Measuring { plan, mut flight }, Seen::Measured(measured)) => {
                 flight.measured = Some(*measured);

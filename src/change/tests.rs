@@ -6,7 +6,7 @@ use super::*;
 use crate::change::consent::Why;
 use crate::change::diff::OwnerPlan;
 use crate::change::impact::{Class, Impact};
-use crate::change::look::{Forwarding, Measured, Pairs};
+use crate::change::look::{Established, Forwarding, Measured, Pairs};
 use crate::net::{NextHop, Prefix};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -78,6 +78,8 @@ struct Switch {
     undo: Option<Undo>,
     /// The guard says no.
     strict: bool,
+    /// Since when its sessions are up.
+    born: Option<Instant>,
 }
 
 impl Switch {
@@ -131,7 +133,13 @@ impl Switch {
         let forwarding = Forwarding(BTreeMap::from([(prefix, pairs)]));
         Measured {
             forwarding: if self.blind { Err("netlink".into()) } else { Ok(forwarding) },
-            sessions: Ok(BTreeMap::new()),
+            // Each line is a session; some are down.
+            sessions: Ok(self
+                .running
+                .iter()
+                .filter(|line| !line.starts_with("down"))
+                .map(|line| (line.clone(), Established { since: self.born.unwrap(), dropped: 0 }))
+                .collect()),
             probes: BTreeMap::new(),
         }
     }
@@ -178,8 +186,9 @@ fn settle(machine: &mut CommitMachine<Lines>, switch: &mut Switch, now: Instant)
 }
 
 fn start() -> (CommitMachine<Lines>, Switch, Instant) {
-    let switch = Switch { hops: vec![1, 2], ..Switch::default() };
-    (CommitMachine::new(Lines, 7, Memory::default(), None), switch, Instant::now())
+    let now = Instant::now();
+    let switch = Switch { hops: vec![1, 2], born: Some(now), ..Switch::default() };
+    (CommitMachine::new(Lines, 7, Memory::default(), None), switch, now)
 }
 
 /// One step carried out; time does not pass.
@@ -401,6 +410,25 @@ fn a_change_over_budget_waits_for_its_hash() {
     settle(&mut machine, &mut switch, now);
     assert_eq!((machine.status(), switch.running.len()), (&ChangeStatus::Applied, 3));
     assert!(switch.running.contains(&"c".to_owned()));
+}
+
+#[test]
+fn a_session_that_is_down_already_needs_nobodys_word() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(by_switch("one", "a\ndown 1\nup 1"));
+    settle(&mut machine, &mut switch, now);
+    let interim = machine.confirmed().cloned();
+    let without_one_that_is_up = Want { interim: interim.clone(), ..by_switch("two", "a\ndown 1") };
+    machine.want(without_one_that_is_up);
+    settle(&mut machine, &mut switch, now);
+    let ChangeStatus::AwaitingApproval { hold, .. } = machine.status() else {
+        panic!("{:?}", machine.status())
+    };
+    assert_eq!(hold.to_string(), "would reset 1 session (up 1), budget 0");
+    assert!(!machine.in_flight(), "what waits may be replaced");
+    machine.want(Want { interim, ..by_switch("three", "a\nup 1") });
+    settle(&mut machine, &mut switch, now);
+    assert_eq!((machine.status(), switch.running.join(" ").as_str()), (&ChangeStatus::Applied, "a up 1"));
 }
 
 #[test]
@@ -654,7 +682,7 @@ proptest! {
                 },
             }
         }
-        switch = Switch { running: switch.running, startup: switch.startup, undo: switch.undo, hops: vec![1, 2], ..Switch::default() };
+        switch = Switch { running: switch.running, startup: switch.startup, undo: switch.undo, hops: vec![1, 2], born: switch.born, ..Switch::default() };
         machine.want(want("z"));
         for _ in 0..20 {
             settle(&mut machine, &mut switch, now);

@@ -1,11 +1,13 @@
 //! Whether something is to be done, and whether it may be done now.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::state::{Flight, State};
 use super::{CommitMachine, LOOK_TIME, TRIES, WAY_BACK};
-use crate::change::consent;
+use crate::change::consent::{self, Hold, Why};
 use crate::change::diff::{Global, Plan, Refusal, Running};
+use crate::change::look::Measured;
 use crate::change::{
     ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, DriftPolicy, Known, Target, Tried, Want,
 };
@@ -43,18 +45,37 @@ impl<D: Dialect> CommitMachine<D> {
                     self.status = ChangeStatus::Planned;
                     return State::Waiting { until: now + DRIFT_PERIOD };
                 }
-                match self.reason_to_wait(&want, &plan) {
+                match self.reason_to_wait(&want, &plan, None) {
                     None => {
                         self.status = ChangeStatus::InProgress;
                         return self.go(&want, want.target.clone(), plan, running, now);
                     }
+                    // Sessions that are down already do not count: look which ones are.
+                    Some(held) if is_over_budget(&held) => return State::Weighing { plan, running },
                     Some(held) => held,
                 }
             }
         };
+        self.hold(held, &want, running, now)
+    }
+
+    /// The budget again, now that it is known which sessions are up.
+    pub(super) fn weigh(&mut self, plan: &Plan, running: Running, seen: &Measured, now: Instant) -> State {
+        let Some(want) = self.want.clone() else { return State::Idle };
+        let live = seen.sessions.as_ref().ok().map(|sessions| sessions.keys().cloned().collect());
+        match self.reason_to_wait(&want, plan, live.as_ref()) {
+            None => {
+                self.status = ChangeStatus::InProgress;
+                self.go(&want, want.target.clone(), plan.clone(), running, now)
+            }
+            Some(held) => self.hold(held, &want, running, now),
+        }
+    }
+
+    fn hold(&mut self, held: ChangeStatus, want: &Want, running: Running, now: Instant) -> State {
         self.status = held.clone();
         self.held = Some(held);
-        self.keep_up(&want, running, now)
+        self.keep_up(want, running, now)
     }
 
     /// The wanted text does not run for now: the bundle in force is kept up instead.
@@ -107,7 +128,12 @@ impl<D: Dialect> CommitMachine<D> {
     }
 
     /// Why the wanted plan is not carried out, if there is a reason.
-    pub(super) fn reason_to_wait(&self, want: &Want, plan: &Plan) -> Option<ChangeStatus> {
+    pub(super) fn reason_to_wait(
+        &self,
+        want: &Want,
+        plan: &Plan,
+        live: Option<&BTreeSet<String>>,
+    ) -> Option<ChangeStatus> {
         if let Some(status) = self.has_failed(&want.target, want.retry) {
             return Some(status);
         }
@@ -119,7 +145,7 @@ impl<D: Dialect> CommitMachine<D> {
             self.memory.removal(&want.target),
             self.memory.cause(&want.target),
             &want.consent,
-            None,
+            live,
         )?;
         let hash = plan.hash().unwrap_or_default();
         Some(ChangeStatus::AwaitingApproval { hold, hash, lines: plan.lines() })
@@ -167,4 +193,8 @@ impl<D: Dialect> CommitMachine<D> {
         };
         State::Measuring { plan, flight: Box::new(flight) }
     }
+}
+
+fn is_over_budget(held: &ChangeStatus) -> bool {
+    matches!(held, ChangeStatus::AwaitingApproval { hold: Hold { why: Why::OverBudget(_), .. }, .. })
 }

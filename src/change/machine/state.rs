@@ -16,6 +16,11 @@ pub(super) enum State {
         not_before: Option<Instant>,
     },
     Reading,
+    /// Over the budget, unless the sessions in question are down already.
+    Weighing {
+        plan: Plan,
+        running: Running,
+    },
     Measuring {
         plan: Plan,
         flight: Box<Flight>,
