@@ -150,6 +150,9 @@ const OF_ITS_OPTIONS: &[Edit] = &[
     known(ALONE_IS, "+\n neighbor 10.9.2.2 capability dynamic", Knows::Cautious),
     edit(ALONE_IS, "+\n neighbor 10.9.2.2 capability extended-nexthop"),
     edit(ALONE_IS, "+\n neighbor 10.9.2.2 disable-connected-check"),
+];
+
+const OF_ITS_OTHER_OPTIONS: &[Edit] = &[
     edit(ALONE_IS, "+\n neighbor 10.9.2.2 extended-optional-parameters"),
     edit(ALONE_IS, "+\n neighbor 10.9.2.2 graceful-restart"),
     edit(ALONE_IS, "+\n neighbor 10.9.2.2 graceful-restart-disable"),
@@ -609,6 +612,7 @@ fn what_is_foretold_is_what_happens(release: Release) {
 const ALL: &[&[Edit]] = &[
     OF_A_NEIGHBOUR,
     OF_ITS_OPTIONS,
+    OF_ITS_OTHER_OPTIONS,
     OF_ITS_FAMILIES,
     OF_GROUPS,
     OF_GROUP_FAMILIES,
