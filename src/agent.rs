@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::change::consent::History;
 use crate::change::diff::Plan;
 use crate::change::look::{Forwarding, Measured};
+use crate::change::pause::Standing;
 use crate::change::{ChangeStatus, CommitMachine, Dialect, Seen, Step, Target, Undo};
 use crate::cluster::events::Recorder;
 use crate::fib::FibReader;
@@ -30,6 +31,7 @@ use crate::telemetry::{Counters, Published};
 
 pub mod desired;
 pub mod inputs;
+pub mod pause;
 pub mod reporter;
 pub mod say;
 mod speak;
@@ -43,6 +45,7 @@ pub use state::{Confirmed, StateFolder};
 
 use desired::{Deriver, Desired, Remembered};
 use inputs::{Gathered, Inputs};
+use pause::PauseWatch;
 use reporter::ToSay;
 use say::Speaker;
 use tell::Teller;
@@ -83,6 +86,8 @@ pub struct Parts<N, F, R> {
     pub guarding: Guarding,
     /// What is probed before and after a change.
     pub probes: Probes,
+    /// Whether somebody at the switch has paused it.
+    pub pause: PauseWatch,
     /// To the reporter.
     pub say: watch::Sender<Arc<ToSay>>,
     /// To the writer of Events; absent without an API server.
@@ -109,6 +114,8 @@ struct Agent<D, N, F, R> {
     /// The bundle in force is kept up from memory.
     stale: bool,
     adopted: bool,
+    /// Commands were sent, and what became of them is not settled yet.
+    sent: bool,
     clocks: Clocks,
     /// What is on disk.
     saved: Confirmed,
@@ -162,6 +169,7 @@ where
     let mut agent = Agent {
         clocks: parts.verifier.judge().clocks(),
         parts,
+        sent: machine.in_flight(),
         machine,
         validation: Validation::new(seed),
         blocked: None,
@@ -216,6 +224,8 @@ enum Woken {
     Answer,
     /// The validator answered.
     Validated,
+    /// Somebody at the switch paused it, or ended that.
+    Paused,
 }
 
 impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
@@ -239,6 +249,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 [*machine_wakes, next_label, departure, validation.wakes(), Some(parts.verifier.next_dump())]
                     .into_iter()
                     .flatten()
+                    .chain(parts.pause.left().map(|left| Instant::now() + left))
                     .fold(*look_again, Instant::min);
             let heard = *kernel_due;
             let kernel = async {
@@ -267,6 +278,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 }
                 () = parts.verifier.answered() => return Woken::Answer,
                 () = validation.answered() => return Woken::Validated,
+                () = parts.pause.changed() => return Woken::Paused,
                 () = tokio::time::sleep_until(due) => return Woken::Timer,
             }
         }
@@ -290,6 +302,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 
     async fn pass(&mut self, woken: &Woken) {
         self.parts.counters.passed();
+        let paused = self.parts.pause.look();
+        self.parts.counters.paused(*self.parts.pause.standing() != Standing::Free);
         let mut taken = false;
         let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
         let news = (*woken == Woken::Inputs || machine_due) && self.runs_on_something_else().await;
@@ -312,10 +326,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
         let validated =
             *woken == Woken::Validated || self.validation.wakes().is_some_and(|at| Instant::now() >= at);
-        if validated && !taken {
+        if (validated || paused) && !taken {
             self.want(Timestamp::now());
         }
-        if taken || validated || machine_due {
+        if taken || validated || paused || machine_due {
             self.configure().await;
             self.settle().await;
         }
@@ -409,6 +423,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 
     /// Walks the machine until it has nothing to do now.
     async fn configure(&mut self) {
+        // Rendering and validating took their time.
+        if self.parts.pause.look() {
+            self.want(Timestamp::now());
+        }
         loop {
             let step = self.machine.step(Instant::now().into_std());
             let seen = match step {
@@ -429,7 +447,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     Ok(()) => Seen::Armed,
                     Err(why) => Seen::NotArmed(why),
                 },
-                Step::Apply(plan) => self.apply(&plan).await,
+                Step::Apply(plan) => {
+                    self.sent = true;
+                    self.apply(&plan).await
+                }
                 Step::Confirm => match self.parts.guarding.confirm().await {
                     Ok(()) => Seen::Agreed,
                     Err(why) => Seen::NotAgreed(why),
@@ -438,6 +459,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     // What the change has left to remember goes first: without it the way back still counts.
                     let kept = self.keep().and_then(|()| self.parts.guarding.disarm());
                     kept.map_or_else(Seen::NotDisarmed, |()| Seen::Disarmed)
+                }
+                // A change in flight settles; nothing new is begun.
+                Step::WriteStartup { .. } if self.paused().is_some() && !self.sent => {
+                    Seen::NotSaved("it was not changed by switchlet, and nothing is written now".to_owned())
                 }
                 Step::WriteStartup { candidate, journal } => {
                     match self.parts.driver.save(&candidate, &journal).await {
@@ -451,6 +476,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             if matches!(self.machine.status(), ChangeStatus::Undone(_)) {
                 self.log_change();
             }
+            self.sent &= self.machine.in_flight();
         }
         self.parts.counters.drifted(self.machine.drifts());
         self.log_change();
@@ -527,12 +553,17 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if now == self.logged {
             return;
         }
-        let Condition { status, reason, message } = condition::config_applied(Ok(&now.0), status);
+        let said = condition::config_applied(Ok(&now.0), status);
+        let Condition { status, reason, message } = match self.paused() {
+            Some(words) => condition::paused(said, &words),
+            None => said,
+        };
         match status {
             Status::True => tracing::info!(revision = now.0, "configuration applied, read back and saved"),
             Status::Unknown if reason != Reason::DaemonUnreachable => {
                 tracing::info!(revision = now.0, "{message}");
             }
+            Status::False if reason == Reason::Paused => tracing::warn!(revision = now.0, "{message}"),
             Status::False | Status::Unknown => tracing::error!(?reason, "{message}"),
         }
         self.logged = now;

@@ -22,6 +22,7 @@ pub mod diff;
 pub mod impact;
 pub mod look;
 mod machine;
+pub mod pause;
 #[cfg(test)]
 mod tests;
 

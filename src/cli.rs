@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::agent::desired::{Deriver, Desired};
 use crate::agent::inputs::{Folders, Inputs};
+use crate::agent::pause::{PauseFile, PauseWatch};
 use crate::agent::reporter::{self, ToSay};
 use crate::agent::verify::Verifier;
 use crate::agent::{self, Parts, StateFolder, say};
@@ -45,10 +46,12 @@ use crate::settings::{AgentArgs, Cli, Command, ExecIn, GuardArgs, OneShot, Rende
 use crate::{sandbox, telemetry};
 
 mod lint;
+mod pause;
 mod plan;
 mod print;
 
 use lint::run_lint;
+use pause::run_pause;
 use plan::run_plan;
 
 /// Fine.
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Crds => print(CRDS),
         Command::Agent(args) => in_runtime(run_agent(args)),
         Command::Guard(args) => run_guard(args),
+        Command::Pause(args) => run_pause(&args),
         Command::Render(args) => in_runtime(run_render(args)),
         Command::Plan(args) => in_runtime(run_plan(args)),
         Command::Lint(args) => in_runtime(run_lint(args)),
@@ -351,6 +355,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         verifier: Verifier::new(fib, rib, state.judge(), rereader),
         hints,
         state,
+        pause: PauseWatch::open(PauseFile::new(&args.inputs.state_dir)),
         say,
         events,
         published,

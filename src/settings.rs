@@ -1,9 +1,11 @@
 //! Flags and environment, read once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::change::pause;
 use crate::intent::settings::Span;
 
 /// Makes a switch's configuration what Git says, and proves that its forwarding table obeys the cluster.
@@ -49,6 +51,12 @@ pub enum Command {
     /// Runs beside the agent, outside its container and memory limit, with the same --state-dir. It alone says whether a
     /// change stands; at the deadline it ends the agent and goes back to what ran before.
     Guard(GuardArgs),
+    /// Let nothing be written to this switch for a while
+    ///
+    /// Run on the switch, with the agent's --state-dir; needs neither API server nor Git. A change under way settles first;
+    /// the forwarding table is verified and reported as ever. The pause ends by itself. Without flags: prints whether
+    /// the switch is paused.
+    Pause(PauseArgs),
     /// Print the JSON Schema of switch.yaml
     Schema,
     /// Print the CustomResourceDefinitions, to be piped into kubectl apply -f -
@@ -270,6 +278,34 @@ pub struct VerifyArgs {
     /// Look again and again until nothing differs, for at most this long, e.g. 20s
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<Span>,
+}
+
+/// `pause`.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// How long, e.g. 2h; at most 168h, that is 7 days
+    #[arg(long = "for", value_name = "DURATION", value_parser = pause_length, requires = "reason")]
+    pub length: Option<Duration>,
+    /// Why, for those who wonder; one line of at most 200 characters
+    #[arg(long, value_name = "TEXT", value_parser = pause_reason, requires = "length")]
+    pub reason: Option<String>,
+    /// End the pause
+    #[arg(long, conflicts_with_all = ["length", "reason"])]
+    pub end: bool,
+    /// Folder that the agent keeps its state in
+    #[arg(long, env = "SWITCHLET_STATE_DIR", value_name = "DIR", default_value = "/var/lib/switchlet")]
+    pub state_dir: PathBuf,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+fn pause_length(text: &str) -> Result<Duration, String> {
+    pause::length(text.parse::<Span>()?.0, text).map_err(|error| error.to_string())
+}
+
+fn pause_reason(text: &str) -> Result<String, String> {
+    pause::reason(text).map_err(|error| error.to_string())
 }
 
 /// `canary`.

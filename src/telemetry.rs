@@ -88,6 +88,7 @@ pub struct Counters {
     drifts: Counter,
     issues: Gauge,
     stale: Gauge,
+    paused: Gauge,
     last_look: Gauge<f64, AtomicU64>,
     start: Gauge<i64, AtomicI64>,
     time_to_program: Histogram,
@@ -111,6 +112,7 @@ impl Counters {
             drifts: Counter::default(),
             issues: Gauge::default(),
             stale: Gauge::default(),
+            paused: Gauge::default(),
             last_look: Gauge::default(),
             start: Gauge::default(),
             time_to_program: Histogram::new(programmed),
@@ -147,6 +149,11 @@ impl Counters {
             "bundle_stale",
             "1 while the last good bundle is kept up because the API server has said nothing since the start",
             counters.stale.clone(),
+        );
+        registry.register(
+            "paused",
+            "1 while somebody at the switch has paused it: nothing is written",
+            counters.paused.clone(),
         );
         registry.register("issues", "Inputs that were skipped", counters.issues.clone());
         registry.register_with_unit(
@@ -225,6 +232,11 @@ impl Counters {
     /// The last good bundle is kept up without the API server.
     pub fn stale(&self, is: bool) {
         self.stale.set(i64::from(is));
+    }
+
+    /// Somebody at the switch has paused it, or not.
+    pub fn paused(&self, is: bool) {
+        self.paused.set(i64::from(is));
     }
 
     /// Commands were sent.

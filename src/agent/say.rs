@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::agent::desired::Desired;
 use crate::change::diff::Plan;
+use crate::change::pause::{Pause, Standing};
 use crate::change::{ApplyPolicy, ChangeStatus};
 use crate::cluster::OwnNode;
 use crate::cluster::report::{NodeReport, Stamped, seconds};
@@ -48,8 +49,10 @@ pub struct Outcome<'a> {
     pub change: &'a ChangeStatus,
     /// What would be changed.
     pub plan: &'a Plan,
-    /// What may be changed.
+    /// What may be changed, by the Switch's word.
     pub policy: ApplyPolicy,
+    /// Whether somebody at the switch has paused it.
+    pub pause: &'a Standing,
     /// The revision that runs.
     pub in_force: Option<&'a str>,
     /// What reads candidates before they are applied: `frr` or `rules`.
@@ -144,6 +147,9 @@ impl Speaker {
         let mut applied = condition::config_applied(input, outcome.change);
         if applied.status == Status::True {
             applied.message.push_str(&to_mend(&outcome.verdict.issues));
+        }
+        if let Some(words) = outcome.pause.words() {
+            applied = condition::paused(applied, &words);
         }
         self.applied = Some(applied.clone());
         // Work under way is no fault: what was said stands until it is known how it ends.
@@ -240,6 +246,9 @@ impl Speaker {
         if let (Value::Object(fields), Some(applied)) = (&mut status, applied) {
             fields.insert("appliedRevision".to_owned(), applied.into());
         }
+        if let (Value::Object(fields), Some(paused)) = (&mut status, paused(outcome.pause)) {
+            fields.insert("paused".to_owned(), paused);
+        }
         if let (Value::Object(fields), Some(hash)) = (&mut status, plan.hash()) {
             let mut lines = plan.lines();
             lines.truncate(MOST_LINES);
@@ -271,7 +280,10 @@ impl Speaker {
         }
         let ready = self.ready.as_ref() == Some(generation);
         // Whoever waits for a word is not stuck.
-        let waits = matches!(reason, Reason::ApprovalRequired | Reason::PlanChanged | Reason::MassRemoval);
+        let waits = matches!(
+            reason,
+            Reason::ApprovalRequired | Reason::PlanChanged | Reason::MassRemoval | Reason::Paused
+        );
         let stalled = !ready && !waits && status == Status::False;
         let word = |yes: bool| if yes { "True" } else { "False" };
         let (ready_reason, ready_message) = if ready && !settled {
@@ -356,6 +368,19 @@ fn to_mend(issues: &[Issue]) -> String {
     let more = mistakes.count();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     format!("; to mend: {object}: {message} ({reason}){more}")
+}
+
+/// A pause in `Switch.status`; `None` where there is none.
+fn paused(standing: &Standing) -> Option<Value> {
+    match standing {
+        Standing::Free => None,
+        Standing::Paused(pause) => {
+            let Pause { uid: _, user: _, since, until: _, reason } = pause;
+            let (since, until) = (seconds(*since), seconds(pause.ends()));
+            Some(json!({"by": pause.who(), "since": since, "until": until, "reason": reason}))
+        }
+        Standing::Unclear(why) => Some(json!({"reason": why})),
+    }
 }
 
 /// What this switch can do, as far as it was found out.

@@ -105,6 +105,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 guard: self.parts.guarding.form(),
                 plan: self.machine.plan(),
                 policy: self.desired.apply.policy.into(),
+                pause: self.parts.pause.standing(),
                 in_force: in_force.as_deref(),
                 judged,
                 grace,

@@ -18,11 +18,17 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// kept up. A retired switch needs no text.
     pub(super) fn want(&mut self, now: Timestamp) {
         self.parts.driver.set_secrets(self.desired.secrets.clone());
-        if ApplyPolicy::from(self.desired.apply.policy) == ApplyPolicy::Retired {
+        if self.policy() == ApplyPolicy::Retired {
             self.blocked = None;
             return self.accept(Target::default(), None, now);
         }
-        let Some(target) = self.desired.target.clone() else { return };
+        let Some(target) = self.desired.target.clone() else {
+            // Whatever is kept up without one is not written either while the switch is paused.
+            if let (Some(_), Some(kept)) = (self.paused(), self.machine.wanted().cloned()) {
+                self.accept(kept, None, now);
+            }
+            return;
+        };
         self.remarks = remarks(&target.candidate);
         let canonical = self.canonical(&target.candidate);
         // Asking about another text would end the asking about this one.
@@ -69,12 +75,22 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             target,
             interim,
             consent,
-            policy: apply.policy.into(),
+            policy: self.policy(),
             drift: apply.drift.into(),
             adopt: self.desired.adopt.clone(),
             retry: apply.retry,
             confirm_timeout: apply.confirm_timeout.get(),
         });
+    }
+
+    /// Who has paused this switch, until when, and why.
+    pub(super) fn paused(&self) -> Option<String> {
+        self.parts.pause.standing().words()
+    }
+
+    /// What may be written: the Switch's word, unless somebody at the switch has paused it.
+    fn policy(&self) -> ApplyPolicy {
+        if self.paused().is_some() { ApplyPolicy::Paused } else { self.desired.apply.policy.into() }
     }
 
     /// The canonical form of a text, or why there is none now.

@@ -85,6 +85,8 @@ pub enum Reason {
     RollbackFailed,
     /// The policy forbids writing.
     PlanOnly,
+    /// Somebody at the switch has paused it, and something would be written.
+    Paused,
     /// The change disturbs more than `spec.budget` allows: it waits for `spec.approvedPlan`.
     ApprovalRequired,
     /// As above, and `spec.approvedPlan` names another plan.
@@ -276,6 +278,13 @@ fn undone(wanted: &str, failure: &Failure) -> (Reason, String) {
         lost => format!("; not back yet: {}", brief(lost, ", ")),
     };
     (reason, format!("revision {wanted} was undone, {why}{said}{lost}"))
+}
+
+/// `applied` on a switch that somebody has paused: the pause first, and it is the reason where something would be written.
+pub fn paused(applied: Condition, pause: &str) -> Condition {
+    let Condition { status, reason, message } = applied;
+    let reason = if reason == Reason::PlanOnly { Reason::Paused } else { reason };
+    Condition::new(status, reason, format!("{pause}; {message}"))
 }
 
 /// The first items that fit into a part of a message, and how many more there are: two lists must find room beside each

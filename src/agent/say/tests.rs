@@ -18,6 +18,7 @@ struct Pass {
     judgement: Judgement,
     generation: i64,
     policy: ApplyPolicy,
+    pause: Standing,
 }
 
 fn pass() -> Pass {
@@ -28,6 +29,7 @@ fn pass() -> Pass {
         judgement: Judgement::default(),
         generation: 1,
         policy: ApplyPolicy::Enforce,
+        pause: Standing::Free,
     }
 }
 
@@ -60,6 +62,7 @@ impl Pass {
             change: &self.change,
             plan: &Plan::default(),
             policy: self.policy,
+            pause: &self.pause,
             validator: "frr",
             guard: "none",
             judged: Some(Ok(&self.judgement)),
@@ -245,4 +248,49 @@ fn long_stories_do_not_make_it_longer() {
     assert!(bytes <= 256 << 10, "{bytes}");
     assert!((10..=13).contains(&vips.len()), "{}", vips.len());
     assert_eq!(status["omittedVips"], json!(2000 - vips.len()));
+}
+
+#[test]
+fn a_pause_is_shown_and_leaves_a_commit_undone() {
+    let mut speaker = Speaker::default();
+    let pause = Pause {
+        uid: 0,
+        user: Some("root".into()),
+        since: "2026-11-21T12:00:00Z".parse().unwrap(),
+        until: "2026-11-21T14:00:00Z".parse().unwrap(),
+        reason: "new optics".into(),
+    };
+    let paused = |pass: Pass| Pass { pause: Standing::Paused(pause.clone()), ..pass };
+    // Nothing to write: all is well, and it is said.
+    let (node, status) = paused(pass()).said(&mut speaker, at(0));
+    let applied = &node.conditions[CONFIG_APPLIED].condition;
+    assert_eq!((applied.status, applied.reason), (Status::True, Reason::Applied));
+    assert!(
+        applied.message.starts_with("Paused by root until 14:00Z: new optics; revision r1 runs"),
+        "{applied:?}"
+    );
+    let expected = json!({
+        "by": "root", "since": "2026-11-21T12:00:00Z", "until": "2026-11-21T14:00:00Z", "reason": "new optics",
+    });
+    assert_eq!(status["paused"], expected);
+    // A commit: not done, not stuck either.
+    let (node, status) = paused(pass().with(ChangeStatus::Planned).of(2)).said(&mut speaker, at(1));
+    let applied = &node.conditions[CONFIG_APPLIED].condition;
+    assert_eq!((applied.status, applied.reason), (Status::False, Reason::Paused));
+    assert!(
+        applied.message.starts_with("Paused by root until 14:00Z: new optics; revision r1"),
+        "{applied:?}"
+    );
+    let words = ["Ready", "Reconciling", "Stalled"].map(|kind| word(&status, kind));
+    assert_eq!(words, ["False/Paused", "True/Paused", "False/Paused"]);
+    // It is over.
+    let (node, status) = pass().of(2).said(&mut speaker, at(2));
+    assert_eq!(node.conditions[CONFIG_APPLIED].condition.message, "revision r1 runs, read back and saved");
+    assert_eq!((&status["paused"], word(&status, "Ready")), (&Value::Null, "True/Applied".to_owned()));
+    // A file that nobody understands has no end.
+    let unclear = Standing::Unclear("/x/pause.json is no pause: not understood".into());
+    let (node, status) = Pass { pause: unclear, ..pass().of(2) }.said(&mut speaker, at(3));
+    let message = &node.conditions[CONFIG_APPLIED].condition.message;
+    assert!(message.starts_with("Paused without an end: /x/pause.json is no pause"), "{message}");
+    assert_eq!(status["paused"], json!({"reason": "/x/pause.json is no pause: not understood"}));
 }
