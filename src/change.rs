@@ -23,6 +23,7 @@ pub mod impact;
 pub mod look;
 mod machine;
 pub mod pause;
+pub mod slot;
 #[cfg(test)]
 mod tests;
 

@@ -26,6 +26,7 @@ use crate::intent::switch::SwitchObject;
 pub mod client;
 pub mod events;
 mod kinds;
+pub mod leases;
 mod pool;
 pub mod report;
 mod reread;

@@ -12,7 +12,7 @@
 //! L2  nos (NosDriver)     fib (FibReader)     rib (RibReader)         ports: what the agent needs
 //!        │
 //! L1  intent  intent::{settings, snapshot, announce, nexthops, render}     pure: what should be
-//!     change  change::diff  change::dialect::<nos>                         pure: how to get there
+//!     change  change::{diff, pause, slot}  change::dialect::<nos>          pure: how to get there
 //!     health  health::{compare, ladder, clock, condition}                  pure: what to say
 //!        │
 //! L0  net                                                             vocabulary

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
@@ -77,11 +78,20 @@ struct Metadata {
     generation: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
+    deletion_timestamp: Option<Time>,
 }
 
 fn read_by_us<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let Metadata { name, namespace, uid, resource_version, generation, labels, annotations } =
-        Metadata::deserialize(deserializer)?;
+    let Metadata {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        labels,
+        annotations,
+        deletion_timestamp,
+    } = Metadata::deserialize(deserializer)?;
     Ok(ObjectMeta {
         name,
         namespace,
@@ -90,6 +100,7 @@ fn read_by_us<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Objec
         generation,
         labels,
         annotations,
+        deletion_timestamp,
         ..ObjectMeta::default()
     })
 }
@@ -110,6 +121,30 @@ pub struct SwitchResource {
 #[derive(Clone, Debug, Deserialize)]
 pub struct SwitchName {
     pub metadata: ObjectMeta,
+}
+
+/// Any Switch, as far as slots are concerned.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SwitchTurn {
+    #[serde(deserialize_with = "read_by_us")]
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub spec: SwitchSpec,
+    #[serde(default)]
+    pub status: SwitchStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SwitchStatus {
+    pub conditions: Vec<SwitchCondition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SwitchCondition {
+    pub r#type: String,
+    pub reason: String,
 }
 
 macro_rules! is_a_switch {
@@ -141,3 +176,4 @@ macro_rules! is_a_switch {
 }
 is_a_switch!(SwitchResource);
 is_a_switch!(SwitchName);
+is_a_switch!(SwitchTurn);

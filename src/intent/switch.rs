@@ -33,6 +33,8 @@ pub struct SwitchSpec {
     pub approved_plan: Option<String>,
     /// What a change may disturb without approval.
     pub budget: BudgetSpec,
+    /// How many switches change at the same time.
+    pub rollout: Rollout,
 }
 
 /// `spec.budget`.
@@ -55,6 +57,24 @@ impl BudgetSpec {
             Some(until) if now >= until => Budget::default(),
             _ => Budget { session_resets, instance_deletes },
         }
+    }
+}
+
+/// `spec.rollout`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rollout {
+    /// Switches of one group take turns.
+    pub group: String,
+    /// So many of them may be in the middle of a change; the smallest number of a group counts.
+    pub max_unavailable: u32,
+    /// A higher number frees the slot that a failed change of this switch keeps.
+    pub release: u64,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { group: "default".to_owned(), max_unavailable: 1, release: 0 }
     }
 }
 

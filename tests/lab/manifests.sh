@@ -82,6 +82,7 @@ first=$(sw leaf1 '.spec.configMaps[0].name')
 check "leaf1 names its ConfigMap with the hash" grep -qE '^leaf1-[a-z0-9]{10}$' <(echo "$first")
 check "which exists" k -n switchlet get configmap "$first"
 check "defaults are filled in" equals 'frr {"confirmTimeout":"60s","drift":"Revert","policy":"Enforce","retry":0}' sw leaf1 '.spec.nos} {.spec.apply'
+check "of the rollout too" equals '{"group":"default","maxUnavailable":1,"release":0}' sw leaf1 .spec.rollout
 check "nobody has spoken: observedGeneration -1" equals -1 sw leaf1 .status.observedGeneration
 
 cp -r overlays "$work/overlays"
@@ -111,6 +112,12 @@ check "refused: a negative budget" refused "should be greater than or equal to 0
 check "refused: a budget until some day" refused "must be of type date-time" patch '{"spec": {"budget": {"until": "tomorrow"}}}'
 check "refused: a budget of something else" refused 'unknown field "spec.budget.sessions"' try_spec '{configMaps: [{name: a}], budget: {sessions: 1}}'
 check "accepted: a budget for a night" try_spec '{configMaps: [{name: a}], budget: {sessionResets: 3, instanceDeletes: 1, until: "2026-11-22T05:00:00+01:00"}}'
+check "refused: nobody at a time" refused "should be greater than or equal to 1" try_spec '{configMaps: [{name: a}], rollout: {maxUnavailable: 0}}'
+check "refused: a group that is no name" refused "should match" try_spec '{configMaps: [{name: a}], rollout: {group: Racks_1}}'
+check "refused: a group too long for a Lease" refused "may not be more than 50" \
+	try_spec "{configMaps: [{name: a}], rollout: {group: $(printf 'a%.0s' {1..51})}}"
+check "refused: a negative release" refused "should be greater than or equal to 0" try_spec '{configMaps: [{name: a}], rollout: {release: -1}}'
+check "accepted: a rollout" try_spec '{configMaps: [{name: a}], rollout: {group: racks-1, maxUnavailable: 2, release: 7}}'
 check "accepted: PlanOnly" try_spec '{configMaps: [{name: a}, {name: b}], apply: {policy: PlanOnly, drift: Report, retry: 3}}'
 
 check "the agent may read what it needs" eval 'for what in nodes services endpointslices.discovery.k8s.io; do
@@ -118,12 +125,52 @@ check "the agent may read what it needs" eval 'for what in nodes services endpoi
 check "and the switches and texts of its namespace" eval 'for what in configmaps switches.switchlet.io; do
 	for verb in get list watch; do can $verb $what -n switchlet || exit; done; done'
 check "and write its words" eval 'can patch nodes --subresource=status && can patch switches.switchlet.io --subresource=status -n switchlet'
+check "and take rollout slots" eval 'for verb in get list watch create update; do can $verb leases.coordination.k8s.io -n switchlet || exit; done'
 check "and nothing else" eval 'cannot patch nodes && cannot update nodes --subresource=status && cannot delete nodes &&
 	cannot get secrets -A && cannot list configmaps -A && cannot list configmaps -n kube-system && cannot patch services &&
 	cannot patch switches.switchlet.io -n switchlet && cannot delete switches.switchlet.io -n switchlet &&
+	cannot delete leases.coordination.k8s.io -n switchlet && cannot patch leases.coordination.k8s.io -n switchlet &&
+	cannot create leases.coordination.k8s.io -n kube-node-lease && cannot update leases.coordination.k8s.io -n default &&
 	cannot patch switches.switchlet.io --subresource=status -n default && cannot create events -A && cannot create pods -A'
 check "the token of its ServiceAccount works" eval 'kubeconfig=$(lab kubeconfig --sa switchlet/agent) &&
 	lab in api env KUBECONFIG="$kubeconfig" "$(lab env | sed -n s/^KUBECTL=//p)" get nodes'
+
+# A pod on leaf1, whose token names that node. Of what is written here the server only says what it would do.
+lab node leaf1
+echo '{apiVersion: v1, kind: Pod, metadata: {name: leaf1, namespace: switchlet}, spec: {nodeName: leaf1, serviceAccountName: agent,
+	containers: [{name: agent, image: none}]}}' | k create -f - >/dev/null
+as_agent() { lab in api env KUBECONFIG="$1" "$(lab env | sed -n s/^KUBECTL=//p)" -n switchlet "${@:2}"; }
+bound=$(lab kubeconfig --sa switchlet/agent --pod leaf1) unbound=$(lab kubeconfig --sa switchlet/agent)
+lease() { # NAME HOLDER [MORE-METADATA]; a holder "-" is none
+	local spec="{holderIdentity: $2, leaseDurationSeconds: 15}"
+	[ "$2" != - ] || spec='{leaseDurationSeconds: 15}'
+	echo "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: $1, namespace: switchlet${3:+, $3}}, spec: $spec}"
+}
+make() { lease "$2" "$3" "${4:-}" | as_agent "$1" create --dry-run=server -f -; }
+change() { # AS NAME HOLDER [MORE-METADATA]: an update of what is there
+	lease "$2" "$3" "resourceVersion: \"$(k -n switchlet get lease "$2" -o 'jsonpath={.metadata.resourceVersion}')\"${4:+, $4}" |
+		as_agent "$1" replace --dry-run=server -f -
+}
+# A new policy takes a moment to act.
+for _ in {1..50}; do make "$bound" racks-0 leaf2 >/dev/null 2>&1 || break; sleep 0.1; done
+for held in 0:leaf1 1:leaf2 2:-; do lease "racks-${held%:*}" "${held#*:}" | k create -f - >/dev/null; done
+check "the policy compiles without a warning" equals "" k get validatingadmissionpolicy switchlet-agent-leases -o 'jsonpath={.status.typeChecking.expressionWarnings}'
+check "an agent makes a Lease of its own" make "$bound" racks-3 leaf1
+check "or an empty one" make "$bound" racks-3 -
+check "but not with another name" refused 'may not write the name "leaf2" into a lease' make "$bound" racks-3 leaf2
+check "nor with a finalizer" refused "no finalizer" make "$bound" racks-3 leaf1 'finalizers: [a/b]'
+check "nor without a pod" refused "not bound to a pod" make "$unbound" racks-3 leaf1
+check "nor an empty one without a pod" refused "not bound to a pod" make "$unbound" racks-3 -
+check "it renews its own" change "$bound" racks-0 leaf1
+check "gives it back" change "$bound" racks-0 -
+check "takes an empty one" change "$bound" racks-2 leaf1
+check "but takes nobody else's" refused 'held by "leaf2": the agent of node "leaf1" may not write it' change "$bound" racks-1 leaf1
+check "nor gives it back" refused 'held by "leaf2"' change "$bound" racks-1 -
+check "nor renews it" refused 'held by "leaf2"' change "$bound" racks-1 leaf2
+check "nor gives its own away" refused 'may not write the name "leaf2" into a lease' change "$bound" racks-0 leaf2
+check "nor names an owner" refused "no owner" change "$bound" racks-0 leaf1 'ownerReferences: [{apiVersion: v1, kind: Node, name: leaf1, uid: x}]'
+check "nor renews its own without a pod" refused "not bound to a pod" change "$unbound" racks-0 leaf1
+check "an administrator may do all that" eval 'lease racks-1 - | k replace --dry-run=server -f - && k -n switchlet delete --dry-run=server lease racks-1'
 
 now=$(date -u +%FT%TZ)
 condition() { echo "{type: $1, status: \"$2\", reason: $3, message: m, observedGeneration: $4, lastTransitionTime: \"$now\"}"; }
@@ -202,7 +249,6 @@ if [ "${BINARY:-}" ]; then
 		check "the agent renders $leaf" "$BINARY" render --node $leaf --bundle overlays/lab/$leaf --cluster "$work/cluster"
 	done
 	check "the binary carries the same CRD" eval '"$BINARY" crds | diff - manifests/crd.yaml'
-	lab node leaf1
 	k -n switchlet delete switch leaf1 >/dev/null && k apply -k overlays/lab >/dev/null
 	check "with the DaemonSet's powers and mounts no route can be changed" refused "Operation not permitted" \
 		in_the_pod 0 ip route add 203.0.113.10/32 via 192.168.1.11
