@@ -280,19 +280,19 @@ fn good_changes_go_through_all_one_after_the_other() {
         let mut first = stage.slots(&last);
         stage.held(&last, &mut first).await;
         let tasks = stage.all_change(others.into_iter());
-        stage
-            .until("all wait", |stage| {
-                let log = stage.log();
-                log.said.values().filter(|taken| matches!(taken, Taken::Waiting(_))).count() == SWITCHES - 1
-            })
-            .await;
-        // The watches of all know that all wait.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        stage.ended(&last, &mut first, End::Good).await;
-        finished(tasks).await;
         let mut names: Vec<String> = (1..=SWITCHES).map(|number| format!("leaf{number}")).collect();
         let behind = names.iter().position(|name| *name == last).unwrap();
         names.rotate_left(behind);
+        stage
+            .until("all know their places", |stage| {
+                names[1..].iter().enumerate().all(|(place, name)| match stage.said(name) {
+                    Some(Taken::Waiting(waiting)) => waiting.ahead == names[1..=place],
+                    _ => false,
+                })
+            })
+            .await;
+        stage.ended(&last, &mut first, End::Good).await;
+        finished(tasks).await;
         assert_eq!(stage.log().began[SWITCHES..], names, "in the order of their turns");
     });
 }
