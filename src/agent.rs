@@ -114,8 +114,6 @@ struct Agent<D, N, F, R> {
     /// The bundle in force is kept up from memory.
     stale: bool,
     adopted: bool,
-    /// Commands were sent, and what became of them is not settled yet.
-    sent: bool,
     clocks: Clocks,
     /// What is on disk.
     saved: Confirmed,
@@ -169,7 +167,6 @@ where
     let mut agent = Agent {
         clocks: parts.verifier.judge().clocks(),
         parts,
-        sent: machine.in_flight(),
         machine,
         validation: Validation::new(seed),
         blocked: None,
@@ -447,10 +444,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     Ok(()) => Seen::Armed,
                     Err(why) => Seen::NotArmed(why),
                 },
-                Step::Apply(plan) => {
-                    self.sent = true;
-                    self.apply(&plan).await
-                }
+                Step::Apply(plan) => self.apply(&plan).await,
                 Step::Confirm => match self.parts.guarding.confirm().await {
                     Ok(()) => Seen::Agreed,
                     Err(why) => Seen::NotAgreed(why),
@@ -459,10 +453,6 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     // What the change has left to remember goes first: without it the way back still counts.
                     let kept = self.keep().and_then(|()| self.parts.guarding.disarm());
                     kept.map_or_else(Seen::NotDisarmed, |()| Seen::Disarmed)
-                }
-                // A change in flight settles; nothing new is begun.
-                Step::WriteStartup { .. } if self.paused().is_some() && !self.sent => {
-                    Seen::NotSaved("it was not changed by switchlet, and nothing is written now".to_owned())
                 }
                 Step::WriteStartup { candidate, journal } => {
                     match self.parts.driver.save(&candidate, &journal).await {
@@ -476,7 +466,6 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             if matches!(self.machine.status(), ChangeStatus::Undone(_)) {
                 self.log_change();
             }
-            self.sent &= self.machine.in_flight();
         }
         self.parts.counters.drifted(self.machine.drifts());
         self.log_change();

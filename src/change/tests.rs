@@ -319,6 +319,11 @@ fn plan_only_and_paused_write_nothing() {
         settle(&mut machine, &mut switch, now);
         assert_eq!((switch.sent, machine.status()), (0, &ChangeStatus::Planned));
         assert_eq!(machine.plan().lines(), ["+ a"]);
+        // Somebody types it in: the startup text is not ours to write either.
+        switch.running = vec!["a".into()];
+        settle(&mut machine, &mut switch, now + DRIFT_PERIOD * 2);
+        assert!(matches!(machine.status(), ChangeStatus::NotSaved(_)), "{:?}", machine.status());
+        assert_eq!(switch.startup, None);
     }
 }
 

@@ -38,10 +38,17 @@ impl<D: Dialect> CommitMachine<D> {
             }
             Ok(plan) => {
                 self.plan = plan.clone();
+                let silent = matches!(want.policy, ApplyPolicy::PlanOnly | ApplyPolicy::Paused);
+                if plan.is_empty() && silent && !self.is_confirmed(&want.target) {
+                    // Saving a text that somebody else made run is writing too.
+                    let why = "it was not changed by switchlet, and nothing is written now";
+                    self.status = ChangeStatus::NotSaved(why.to_owned());
+                    return State::Waiting { until: now + DRIFT_PERIOD };
+                }
                 if plan.is_empty() {
                     return self.equal(want.target, now);
                 }
-                if matches!(want.policy, ApplyPolicy::PlanOnly | ApplyPolicy::Paused) {
+                if silent {
                     self.status = ChangeStatus::Planned;
                     return State::Waiting { until: now + DRIFT_PERIOD };
                 }
