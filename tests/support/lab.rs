@@ -240,7 +240,7 @@ impl Lab {
     /// What an agent's endpoint answers.
     pub fn endpoint(&self, leaf: &str, path: &str) -> String {
         let url = format!("http://127.0.0.1:9855{path}");
-        let output = self.try_lab(&["in", leaf, "curl", "-s", "--max-time", "3", &url]);
+        let output = self.try_lab(&["in", leaf, "curl", "-s", "--max-time", "15", &url]);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
