@@ -119,6 +119,8 @@ struct Agent<D, N, F, R> {
     saved: Confirmed,
     /// What is on disk is not understood, so nothing may be changed; why.
     sealed: Option<String>,
+    /// Why the last writing of it failed, if it did: said once.
+    unwritten: Option<String>,
     remembered: Remembered,
     history: History,
     machine_wakes: Option<Instant>,
@@ -181,6 +183,7 @@ where
         history: saved.history.clone(),
         saved,
         sealed,
+        unwritten: None,
         remembered,
         machine_wakes: None,
         look_again: now,
@@ -499,18 +502,14 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 
     /// What a change to `target` might break.
     async fn measure(&mut self, target: &Target) -> Measured {
+        let facts = self.gathered.as_ref().map(|gathered| &gathered.facts);
+        let coming = facts.and_then(|facts| self.parts.deriver.coming(&target.bundle, facts));
         let verifier = &mut self.parts.verifier;
-        let expected = match (&self.desired.coming, &self.desired.settings) {
-            (Some(coming), _) if coming.bundle == target.bundle => {
-                Some((&coming.settings, &coming.expectation))
-            }
-            (_, Some(settings)) => Some((settings, &self.desired.expectation)),
-            (_, None) => None,
-        };
-        let forwarding = match expected {
-            Some((settings, expectation)) => verifier.forwarding(settings, expectation).await,
+        let forwarding = match (&coming, &self.desired.settings) {
+            (Some(expectation), _) => verifier.forwarding(expectation).await,
+            (None, Some(_)) => verifier.forwarding(&self.desired.expectation).await,
             // Nobody knows what the cluster wants: nothing is missed.
-            None => Ok(Forwarding::default()),
+            (None, None) => Ok(Forwarding::default()),
         };
         let sessions = verifier.established().await;
         let probes = self.parts.probes.ask(verifier.gateways().await).await;
@@ -566,10 +565,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.clocks = clocks;
         }
         let kept = self.keep().err();
-        if let Some(why) = kept.as_ref().filter(|why| self.complained != **why) {
+        if let Some(why) = kept.as_ref().filter(|_| kept != self.unwritten) {
             tracing::warn!(why, "not written");
-            self.complained.clone_from(why);
         }
+        self.unwritten = kept;
         if !self.parts.deriver.remembers(&self.remembered) {
             self.remembered = self.parts.deriver.remembered();
             self.parts.state.write("bundle.json", &self.remembered);

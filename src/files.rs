@@ -138,14 +138,15 @@ fn replace_with(path: &Path, bytes: &[u8], mode_of_new: u32) -> io::Result<()> {
     written
 }
 
-/// Removes a file for good, the folder synced; one that is not there is removed already.
-pub fn remove(path: &Path) -> io::Result<()> {
+/// Removes a file for good, the folder synced; false if there was none.
+pub fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     }
-    File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+    File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()?;
+    Ok(true)
 }
 
 /// A lock that only one process on this machine can hold; freed when the process ends, however it ends.

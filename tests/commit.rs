@@ -222,7 +222,7 @@ fn an_agent_that_comes_back_settles_first(release: Release) {
     scene.forwards("all the time");
     assert_eq!(scene.sessions(), scene.sessions);
     assert_ne!(scene.switch.startup(), scene.startup);
-    // A machine that was started anew has nothing to go back from.
+    // What is settled is settled in the next life too.
     agent.stop();
     let settled = scene.switch.lab.running("leaf1");
     let record = fs::read_to_string(scene.switch.lab.scratch("agent-leaf1/confirmed.json")).unwrap();

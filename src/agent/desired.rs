@@ -42,8 +42,6 @@ pub struct Desired {
     pub settings: Option<SwitchSettings>,
     /// Expected forwarding, by the settings in force.
     pub expectation: Expectation,
-    /// The bundle that is to be in force, as long as it is another one.
-    pub coming: Option<Coming>,
     /// Running lines of globals that what should run may write over.
     pub adopt: Vec<String>,
     /// The texts that should run.
@@ -58,17 +56,6 @@ pub struct Desired {
     pub apply: Apply,
     /// When a neighbour whose node has left is to be removed.
     pub next: Option<Timestamp>,
-}
-
-/// A bundle that is not in force yet, and what will be expected when it is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Coming {
-    /// Its hash.
-    pub bundle: String,
-    /// Its settings.
-    pub settings: SwitchSettings,
-    /// Expected forwarding by them.
-    pub expectation: Expectation,
 }
 
 /// Where passwords come from.
@@ -267,7 +254,7 @@ impl Deriver {
             return Desired { wanted, problem, apply, ..Desired::default() };
         };
         let judged = self.in_force.clone().unwrap_or_else(|| good.clone());
-        let mut expectation = self.expect(&judged.settings, gathered);
+        let mut expectation = self.expect(&judged.settings, &gathered.facts);
         let after = remove_after(&judged.settings);
         if self.in_force.is_some() {
             self.departures.follow(&expectation.peers, now);
@@ -275,12 +262,11 @@ impl Deriver {
         }
         expectation.leaving = self.departures.leaving();
         let lingering = self.departures.lingering(now, after);
-        let coming = (good != judged).then(|| Coming {
-            bundle: good.bundle.hash(),
-            expectation: self.expect(&good.settings, gathered),
-            settings: good.settings.clone(),
-        });
-        let peers = coming.as_ref().map_or(&expectation, |coming| &coming.expectation).peers.clone();
+        let peers = if good == judged {
+            expectation.peers.clone()
+        } else {
+            self.peers(&good.settings, &gathered.facts)
+        };
         let peers = with(&peers, &lingering, |hop| admits(&good.settings, hop));
         let kept = with(&expectation.peers, &self.departures.all(), |_| true);
 
@@ -311,7 +297,6 @@ impl Deriver {
             revision_in_force: self.in_force.as_ref().map(|judged| revision(&judged.bundle, &kept)),
             problem: problem.or(render_problem),
             adopt: good.settings.adopt.clone(),
-            coming,
             settings: Some(judged.settings),
             next: self.departures.next(now, after),
             expectation,
@@ -321,6 +306,13 @@ impl Deriver {
             secrets,
             apply: self.apply.clone(),
         }
+    }
+
+    /// What is expected by the settings of the bundle `hash`, as long as that bundle is not in force yet.
+    pub fn coming(&self, hash: &str, facts: &ClusterFacts) -> Option<Expectation> {
+        let good =
+            self.good.as_ref().filter(|good| self.in_force.as_ref().is_some_and(|old| old != *good))?;
+        (good.bundle.hash() == hash).then(|| self.expect(&good.settings, facts))
     }
 
     fn peers(&self, settings: &SwitchSettings, facts: &ClusterFacts) -> Peers {
@@ -373,8 +365,8 @@ impl Deriver {
         Ok(settings)
     }
 
-    fn expect(&self, settings: &SwitchSettings, gathered: &Gathered) -> Expectation {
-        nexthops::expect(&self.me, settings, &gathered.facts, &[Advertisement::plain()])
+    fn expect(&self, settings: &SwitchSettings, facts: &ClusterFacts) -> Expectation {
+        nexthops::expect(&self.me, settings, facts, &[Advertisement::plain()])
     }
 
     fn secrets(&self, settings: &SwitchSettings) -> Result<BTreeMap<String, String>, InputProblem> {

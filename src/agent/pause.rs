@@ -3,7 +3,7 @@
 //! It is read whenever its folder changes and in every pass besides: inotify can run out. The agent never writes it.
 #![expect(clippy::disallowed_methods, reason = "shell: files and the clock")]
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -67,11 +67,7 @@ impl PauseFile {
 
     /// Takes it away; false if there was none.
     pub fn remove(&self) -> io::Result<bool> {
-        match fs::remove_file(&self.0) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        files::remove(&self.0)
     }
 }
 

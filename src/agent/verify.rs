@@ -33,8 +33,6 @@ const DUMP_PERIOD: Duration = Duration::from_secs(30);
 /// After a hint it is read again at once, but dumping may not take more than a twentieth of the time.
 const DUMP_SHARE: u32 = 20;
 const DUMP_GAP: Duration = Duration::from_secs(1);
-/// A dump that is due waits for so long while a change is looked at.
-const LOOK_FIRST: Duration = Duration::from_millis(100);
 
 /// Reads both tables and keeps the judge.
 pub struct Verifier<F, R> {
@@ -119,6 +117,11 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
             self.dump_gap_until = Instant::now() + DUMP_GAP.max(began.elapsed() * DUMP_SHARE);
         }
         self.strays.retain(|prefix| !expectation.vips.contains_key(prefix));
+        self.look_up(expectation).await
+    }
+
+    /// What is expected, and the strays of the last dump, each looked up and compared.
+    async fn look_up(&mut self, expectation: &Expectation) -> Result<BTreeMap<Prefix, Compared>, FibError> {
         let prefixes = compare::wanted_prefixes(expectation, &self.strays);
         let peers = compare::wanted_peers(expectation);
         let routes = self.fib.exact(&prefixes).await?;
@@ -131,13 +134,8 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
     }
 
     /// Which of these next-hops forward now; no dump, because routes that nobody expects cannot be lost.
-    pub async fn forwarding(
-        &mut self,
-        settings: &SwitchSettings,
-        expectation: &Expectation,
-    ) -> Result<Forwarding, String> {
-        self.next_dump = self.next_dump.max(Instant::now() + LOOK_FIRST);
-        let compared = self.compare(settings, expectation).await.map_err(|error| chain(&error))?;
+    pub async fn forwarding(&mut self, expectation: &Expectation) -> Result<Forwarding, String> {
+        let compared = self.look_up(expectation).await.map_err(|error| chain(&error))?;
         Ok(compare::forwarding(&compared))
     }
 

@@ -141,32 +141,16 @@ fn sessions_lost(
 
 /// Pairs that were live before, are still expected, and are not live.
 fn pairs_lost(before: &Forwarding, after: &Forwarding) -> Vec<String> {
-    let mut lost = Vec::new();
-    // Most VIPs share their sets with others: equal pairs of sets are compared once.
-    let mut met: Option<(&Pairs, &Pairs, Vec<NextHop>)> = None;
-    for (prefix, old) in &before.0 {
-        let Some(new) = after.0.get(prefix) else { continue };
-        let same = |(a, b, _): &(&Pairs, &Pairs, Vec<NextHop>)| a.is(old) && b.is(new);
-        let gone = match met.take().filter(same) {
-            Some((_, _, gone)) => gone,
-            None => old
-                .live()
-                .filter(|hop| new.expected.contains(hop) && !new.observed.contains(hop))
-                .cloned()
-                .collect(),
-        };
-        lost.extend(gone.iter().map(|hop| format!("{prefix} lost next-hop {hop}")));
-        met = Some((old, new, gone));
-    }
-    lost
+    let both = before.0.iter().filter_map(|(prefix, old)| Some((prefix, old, after.0.get(prefix)?)));
+    both.flat_map(|(prefix, old, new)| {
+        let gone = old.live().filter(|hop| new.expected.contains(hop) && !new.observed.contains(hop));
+        gone.map(move |hop| format!("{prefix} lost next-hop {hop}"))
+    })
+    .collect()
 }
 
 impl Pairs {
     fn live(&self) -> impl Iterator<Item = &NextHop> {
         self.observed.iter().filter(|hop| self.expected.contains(hop))
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        self.expected.place() == other.expected.place() && self.observed.place() == other.observed.place()
     }
 }

@@ -132,7 +132,7 @@ impl Records {
     /// It is settled.
     pub fn end(&self) -> Result<(), RecordError> {
         let path = self.0.join(FILE);
-        files::remove(&path).map_err(|error| RecordError::Disk(path, error))
+        files::remove(&path).map(drop).map_err(|error| RecordError::Disk(path, error))
     }
 }
 
