@@ -18,6 +18,7 @@ use crate::change::look::{Forwarding, Measured};
 use crate::change::pause::Standing;
 use crate::change::{ChangeStatus, CommitMachine, Dialect, Seen, Step, Target, Undo};
 use crate::cluster::events::Recorder;
+use crate::cluster::leases::{Slots, Taken};
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
 use crate::guard::Guarding;
@@ -65,6 +66,8 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// kubelet waits 30 s before it kills.
 const LAST_WORK: Duration = Duration::from_secs(25);
+/// Of that, for the last word about the rollout slot.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What the agent is made of; `main` chooses the NOS once.
 pub struct Parts<N, F, R> {
@@ -86,6 +89,8 @@ pub struct Parts<N, F, R> {
     pub guarding: Guarding,
     /// What is probed before and after a change.
     pub probes: Probes,
+    /// Rollout slots; absent where inputs are folders.
+    pub slots: Option<Slots>,
     /// Whether somebody at the switch has paused it.
     pub pause: PauseWatch,
     /// To the reporter.
@@ -226,6 +231,8 @@ enum Woken {
     Validated,
     /// Somebody at the switch paused it, or ended that.
     Paused,
+    /// The rollout slots have changed.
+    Slots,
 }
 
 impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
@@ -258,6 +265,12 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     None => std::future::pending().await,
                 }
             };
+            let slots = async {
+                match parts.slots.as_mut() {
+                    Some(slots) => slots.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
             let settled = async {
                 match heard {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -279,6 +292,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 () = parts.verifier.answered() => return Woken::Answer,
                 () = validation.answered() => return Woken::Validated,
                 () = parts.pause.changed() => return Woken::Paused,
+                () = slots => return Woken::Slots,
                 () = tokio::time::sleep_until(due) => return Woken::Timer,
             }
         }
@@ -298,6 +312,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
         self.settle().await;
         self.remember();
+        if let Some(slots) = &mut self.parts.slots {
+            slots.done(LAST_WORD).await;
+        }
     }
 
     async fn pass(&mut self, woken: &Woken) {
@@ -329,7 +346,11 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if (validated || paused) && !taken {
             self.want(Timestamp::now());
         }
-        if taken || validated || paused || machine_due {
+        let slots = *woken == Woken::Slots;
+        if slots {
+            self.machine.slots_changed();
+        }
+        if taken || validated || paused || slots || machine_due {
             self.configure().await;
             self.settle().await;
         }
@@ -442,6 +463,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                     Ok(running) => Seen::Running(running),
                     Err(error) => Seen::Unreadable(crate::cluster::chain(&error)),
                 },
+                Step::SeekEditor => Seen::Editor(self.parts.driver.editor().await),
+                Step::TakeSlot => self.slot(),
                 Step::Measure(target) => Seen::Measured(Box::new(self.measure(&target).await)),
                 Step::Arm(undo) => match self.arm(undo).await {
                     Ok(()) => Seen::Armed,
@@ -465,6 +488,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 }
             };
             self.machine.see(seen, Instant::now().into_std());
+            self.need_slot();
             // What is tried once more at once must have been said.
             if matches!(self.machine.status(), ChangeStatus::Undone(_)) {
                 self.log_change();
@@ -472,6 +496,27 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
         self.parts.counters.drifted(self.machine.drifts());
         self.log_change();
+    }
+
+    /// Tells what is needed of the rollout slot. A switch without a Switch has no group.
+    fn need_slot(&self) {
+        let has_group = self.gathered.as_ref().is_some_and(|gathered| gathered.switch.is_some());
+        if let Some(slots) = self.parts.slots.as_ref().filter(|_| has_group) {
+            slots.need(self.machine.slot());
+        }
+    }
+
+    /// Whether the rollout slot is ours.
+    fn slot(&self) -> Seen {
+        self.need_slot();
+        let has_group = self.gathered.as_ref().is_some_and(|gathered| gathered.switch.is_some());
+        let Some(slots) = self.parts.slots.as_ref().filter(|_| has_group) else { return Seen::Slot };
+        match slots.taken() {
+            Taken::Held(_) => Seen::Slot,
+            Taken::Waiting(waiting) => Seen::NoSlot(waiting.words()),
+            Taken::Unknown(why) => Seen::NoSlot(why),
+            Taken::Nothing | Taken::Settled(_) => Seen::NoSlot("the slots are being looked at".to_owned()),
+        }
     }
 
     /// After a change was confirmed its bundle is in force: the table is judged by it from now on.

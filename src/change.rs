@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::consent::{Cause, Consent, Hold, PeerCount};
 use crate::change::diff::{Candidate, Checked, Journal, Plan, Refusal, Running};
+use crate::change::drift::{Departure, Drift};
 use crate::change::look::Measured;
 use crate::intent::nexthops::Peers;
 
 pub mod consent;
 pub mod dialect;
 pub mod diff;
+pub mod drift;
 pub mod impact;
 pub mod look;
 mod machine;
@@ -46,6 +48,9 @@ pub trait Dialect {
     /// The way back from `now` to what ran `before` the attempt at `failed`: for our lines, and for all lines of an owner
     /// whose text is literal.
     fn undo(&self, now: &Running, before: &Running, failed: &Candidate) -> Plan;
+
+    /// Where running is not what `plan` leads to, as far as anybody wants to read it.
+    fn departures(&self, plan: &Plan) -> Vec<Departure>;
 
     /// `candidate` in the canonical form that the NOS's own parser gave, or why it is refused.
     fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal>;
@@ -216,6 +221,10 @@ impl Memory {
 pub enum Step {
     /// Read what runs.
     ReadRunning,
+    /// See whether a person has the configuration open.
+    SeekEditor,
+    /// Say whether this switch has its rollout slot.
+    TakeSlot,
     /// Look at what a change to this text might break.
     Measure(Target),
     /// Write down the way back and the machine's memory, and have the guard watch over it.
@@ -247,6 +256,12 @@ pub enum Seen {
     Running(Running),
     /// It could not be read; why.
     Unreadable(String),
+    /// Who has the configuration open, if somebody was seen.
+    Editor(Option<String>),
+    /// The slot is ours, or none is needed here.
+    Slot,
+    /// It is not; why.
+    NoSlot(String),
     /// What was seen.
     Measured(Box<Measured>),
     /// The way back is on disk.
@@ -293,8 +308,10 @@ pub enum ChangeStatus {
         /// The difference, `+ line` and `- line`.
         lines: Vec<String>,
     },
-    /// Running left the confirmed text; only reported.
-    Drifted,
+    /// It would be changed, but other switches of its group come first; which, and why.
+    AwaitingSlot(String),
+    /// Running left the confirmed text, and is not put back now.
+    Drifted(Drift),
     /// It cannot be planned; waits for another text.
     Refused(Refusal),
     /// It was tried; the previous text is back.

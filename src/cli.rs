@@ -25,6 +25,7 @@ use crate::agent::{self, Parts, StateFolder, say};
 use crate::change::dialect::frr::Frr;
 use crate::cluster::client::{self, Clients, Way};
 use crate::cluster::events::Recorder;
+use crate::cluster::leases::{Slots, Turn};
 use crate::cluster::report::Writer;
 use crate::fib::netlink::{Hints, NetlinkFib};
 use crate::files;
@@ -342,6 +343,11 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
     let fib = NetlinkFib::open().context("opening netlink")?;
     let rib = FrrRib::new(places.run(), places.instance.clone(), REASON);
     let rereader = inputs.rereader(clients.as_ref());
+    // A folder of objects names no group that others would know of.
+    let slots = clients.as_ref().filter(|_| args.inputs.cluster.is_none()).map(|clients| {
+        let turn = Turn { me: me.clone(), namespace: namespace.clone(), duration: args.slot_lease.0, seed };
+        Slots::start(clients, turn)
+    });
     let parts = Parts {
         me,
         inputs,
@@ -355,6 +361,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         verifier: Verifier::new(fib, rib, state.judge(), rereader),
         hints,
         state,
+        slots,
         pause: PauseWatch::open(PauseFile::new(&args.inputs.state_dir)),
         say,
         events,

@@ -68,6 +68,10 @@ pub trait NosDriver {
     /// What runs, one text an owner.
     fn running(&mut self) -> impl Future<Output = Result<Running, NosError>>;
 
+    /// A person who may be in the middle of changing the configuration by hand, in words; `None` also where nobody can be
+    /// seen.
+    fn editor(&mut self) -> impl Future<Output = Option<String>>;
+
     /// Sends a plan's commands, owner by owner. The complaints of the NOS are no verdict: only reading back tells what
     /// took effect.
     fn apply(&mut self, plan: &Plan) -> impl Future<Output = Result<Vec<String>, NosError>>;

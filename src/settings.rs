@@ -159,6 +159,9 @@ pub struct AgentArgs {
     /// Whether changes need a guard that watches over them (switchlet guard)
     #[arg(long, env = "SWITCHLET_GUARD", value_name = "NEED", default_value = "if-there")]
     pub guard: crate::guard::Need,
+    /// A switch that holds a rollout slot and was not heard of for so long counts as failed; in whole seconds
+    #[arg(long, env = "SWITCHLET_SLOT_LEASE", value_name = "DURATION", default_value = "15s")]
+    pub slot_lease: Span,
     /// Address for /healthz, /readyz, /metrics and /v1/verdict
     #[arg(long, env = "SWITCHLET_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9855")]
     pub listen: String,

@@ -110,7 +110,7 @@ impl Leaf {
 
     /// Exit code and standard output of `switchlet plan` with the agent's own inputs and state.
     fn plan(&self) -> (Option<i32>, Value) {
-        let kubeconfig = self.lab.lab(&["kubeconfig", "--sa", "switchlet/agent"]).trim().to_owned();
+        let kubeconfig = self.lab.kubeconfig("leaf1");
         let state = self.lab.scratch("agent-leaf1");
         let output = self.lab.switchlet(
             "leaf1",

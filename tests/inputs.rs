@@ -308,7 +308,7 @@ fn a_daemon_that_lost_its_state_or_its_socket_is_named(release: Release) {
     let before = fs::metadata(&socket).unwrap();
     chown(&socket, Some(65534), Some(65534)).unwrap();
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
-    let kubeconfig = lab.lab(&["kubeconfig", "--sa", "switchlet/agent"]).trim().to_owned();
+    let kubeconfig = lab.kubeconfig("leaf1");
     let groups = group.to_string();
     let agent = lab.agent_under(
         "leaf1",

@@ -1,263 +1,23 @@
-//! Rollout slots on a real API server: eight switches, each with the shell, the rules and the token of an agent, and with a
-//! change that is a moment of sleep.
+//! Rollout slots on a real API server: eight switches, each with the shell, the rules and the token of an agent. Most make
+//! a change that is a moment of sleep; where it is said, two are real: agents, FRR, a kernel.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
 
+#[path = "support/fabric.rs"]
+mod fabric;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/release.rs"]
 mod release;
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::future::Future;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, ListParams, PostParams};
-use lab::Lab;
-use release::Release;
-use serde_json::{Value, json};
-use switchlet::change::slot::{AWAITING, How, Why};
-use switchlet::cluster::client::{Clients, Way, connect};
-use switchlet::cluster::leases::{End, Slots, Taken, Turn};
-use switchlet::cluster::report::Writer;
-
-/// Of a Lease; short, so that ten of them can be waited for.
-const DURATION: Duration = Duration::from_secs(2);
-const SOON: Duration = Duration::from_secs(40);
-/// How long a change takes: longer than a renewal.
-const CHANGE: Duration = Duration::from_millis(900);
-const SWITCHES: usize = 8;
-
-/// Eight Switches with their Nodes, and a pod on each for the token.
-struct Fabric {
-    lab: Lab,
-    tokens: BTreeMap<String, String>,
-}
-
-impl Fabric {
-    fn up(max_unavailable: u32) -> Option<Self> {
-        let lab = Lab::up(lab::Api::Real, Release::V8_4)?;
-        lab.kubectl(&[
-            "apply",
-            "-k",
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").to_str().unwrap(),
-        ]);
-        let names: Vec<String> = (1..=SWITCHES).map(|number| format!("leaf{number}")).collect();
-        let rollout = json!({"group": "racks", "maxUnavailable": max_unavailable});
-        let objects: Vec<Value> = names
-            .iter()
-            .flat_map(|name| {
-                let meta = json!({"name": name, "namespace": "switchlet"});
-                let container = json!({"name": "agent", "image": "none"});
-                let pod = json!({"nodeName": name, "serviceAccountName": "agent", "containers": [container]});
-                [
-                    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}),
-                    json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod}),
-                    json!({
-                        "apiVersion": "switchlet.io/v1alpha1", "kind": "Switch", "metadata": meta,
-                        "spec": {"configMaps": [{"name": "x"}], "rollout": rollout},
-                    }),
-                ]
-            })
-            .collect();
-        lab.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
-        let token = |name: &String| {
-            let path = lab.lab(&["kubeconfig", "--sa", "switchlet/agent", "--pod", name]);
-            (name.clone(), path.trim().to_owned())
-        };
-        let tokens = names.iter().map(token).collect();
-        Some(Self { lab, tokens })
-    }
-
-    /// Runs `work` where the API server can be reached, on a thread of its own.
-    fn run<F: Future<Output = ()>>(&self, work: impl FnOnce(Arc<Stage>) -> F + Send) {
-        let namespace = File::open(Path::new("/run/netns").join(&self.lab.env["NS_API"])).unwrap();
-        let result = std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-                    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(async {
-                        let stage = Arc::new(Stage::open(&self.tokens).await);
-                        stage.policy_is_in_force().await;
-                        work(stage).await;
-                    });
-                })
-                .join()
-        });
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    }
-
-    fn patch(&self, name: &str, spec: &Value) {
-        let patch = json!({"spec": spec}).to_string();
-        self.lab.kubectl(&["patch", "switch", name, "-n", "switchlet", "--type=merge", "-p", &patch]);
-    }
-}
-
-/// What the switches do, as they do it.
-struct Stage {
-    clients: BTreeMap<String, Clients>,
-    log: Mutex<Log>,
-}
-
-#[derive(Default)]
-struct Log {
-    /// Who is in the middle of a change.
-    now: Vec<String>,
-    /// As many were at the same time, at most.
-    most: usize,
-    /// Who has changed, in this order.
-    began: Vec<String>,
-    /// What each said last.
-    said: BTreeMap<String, Taken>,
-}
-
-impl Stage {
-    async fn open(tokens: &BTreeMap<String, String>) -> Self {
-        let mut clients = BTreeMap::new();
-        for (name, token) in tokens {
-            let found = connect(Some(Path::new(token)), Way::default()).await.unwrap();
-            clients.insert(name.clone(), found);
-        }
-        Self { clients, log: Mutex::default() }
-    }
-
-    fn leases(&self) -> Api<Lease> {
-        Api::namespaced(self.clients["leaf1"].calls.clone(), "switchlet")
-    }
-
-    /// Waits until leaf1 may not write another name.
-    async fn policy_is_in_force(&self) {
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "other-0"},
-            "spec": {"holderIdentity": "leaf2"},
-        });
-        let lease: Lease = serde_json::from_value(lease).unwrap();
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        let began = Instant::now();
-        loop {
-            match self.leases().create(&params, &lease).await {
-                Err(kube::Error::Api(status)) if status.code == 403 => return,
-                other => assert!(began.elapsed() < SOON, "{other:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    fn slots(&self, name: &str) -> Slots {
-        let turn = Turn {
-            me: name.to_owned(),
-            namespace: "switchlet".to_owned(),
-            duration: DURATION,
-            seed: name.bytes().map(u64::from).sum(),
-        };
-        Slots::start(&self.clients[name], turn)
-    }
-
-    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
-        self.log.lock().unwrap()
-    }
-
-    fn said(&self, name: &str) -> Option<Taken> {
-        self.log().said.get(name).cloned()
-    }
-
-    /// What an agent writes to its Switch.
-    async fn ready(&self, name: &str, word: &str, reason: &str) {
-        let now = jiff::Timestamp::now().to_string();
-        let condition = json!({
-            "type": "Ready", "status": word, "reason": reason, "message": "", "lastTransitionTime": now,
-        });
-        let writer = Writer::new(self.clients[name].calls.clone(), name, "switchlet");
-        writer.switch(&json!({"conditions": [condition]})).await.unwrap();
-    }
-
-    /// Waits for a slot.
-    async fn held(&self, name: &str, slots: &mut Slots) {
-        slots.take();
-        let mut waits = false;
-        loop {
-            let taken = slots.taken();
-            self.log().said.insert(name.to_owned(), taken.clone());
-            match taken {
-                Taken::Held(_) => break,
-                Taken::Waiting(_) if !waits => {
-                    waits = true;
-                    self.ready(name, "False", AWAITING).await;
-                }
-                _ => slots.changed().await,
-            }
-        }
-        let mut log = self.log();
-        log.began.push(name.to_owned());
-        log.now.push(name.to_owned());
-        log.most = log.most.max(log.now.len());
-    }
-
-    /// The change has ended; waits until that is written.
-    async fn ended(&self, name: &str, slots: &mut Slots, end: End) {
-        self.log().now.retain(|other| other != name);
-        slots.settle(end);
-        while slots.taken() != Taken::Settled(end) {
-            slots.changed().await;
-        }
-        let (word, reason) =
-            if end == End::Good { ("True", "Applied") } else { ("False", "ReadBackDiffers") };
-        self.ready(name, word, reason).await;
-    }
-
-    /// One switch, one good change.
-    async fn change(self: Arc<Self>, name: String) {
-        let mut slots = self.slots(&name);
-        self.held(&name, &mut slots).await;
-        tokio::time::sleep(CHANGE).await;
-        self.ended(&name, &mut slots, End::Good).await;
-    }
-
-    fn all_change(self: &Arc<Self>, who: impl Iterator<Item = usize>) -> tokio::task::JoinSet<()> {
-        who.map(|number| Arc::clone(self).change(format!("leaf{number}"))).collect()
-    }
-
-    async fn until(&self, what: &str, check: impl Fn(&Self) -> bool) {
-        let began = Instant::now();
-        while !check(self) {
-            assert!(began.elapsed() < SOON, "{what}: {:?}", self.log().said);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Name, holder and version of every Lease.
-    async fn now(&self) -> Vec<(String, Option<String>, String)> {
-        let all = self.leases().list(&ListParams::default()).await.unwrap();
-        all.items
-            .into_iter()
-            .map(|lease| {
-                let holder = lease.spec.and_then(|spec| spec.holder_identity);
-                (lease.metadata.name.unwrap(), holder, lease.metadata.resource_version.unwrap())
-            })
-            .collect()
-    }
-
-    fn blocked(&self, name: &str, by: &str, how: How) -> bool {
-        let Some(Taken::Waiting(waiting)) = self.said(name) else { return false };
-        matches!(&waiting.why, Why::HeldByFailure(failed) if failed.len() == 1 && failed[0].name == by && failed[0].how == how)
-    }
-}
-
-async fn finished(mut tasks: tokio::task::JoinSet<()>) {
-    let all = async {
-        while let Some(done) = tasks.join_next().await {
-            done.unwrap();
-        }
-    };
-    tokio::time::timeout(SOON, all).await.expect("all are done in time");
-}
+use fabric::{CHANGE, DURATION, Fabric, SOON, SWITCHES, finished};
+use serde_json::json;
+use switchlet::change::slot::{End, How, Need, Why};
+use switchlet::cluster::leases::Taken;
 
 #[test]
 fn good_changes_go_through_all_one_after_the_other() {
@@ -383,7 +143,7 @@ fn two_at_a_time_and_none_without_the_api_server() {
         stage.until("it is said", |stage| matches!(stage.said("leaf2"), Some(Taken::Unknown(_)))).await;
         tokio::time::sleep(DURATION * 2).await;
         assert!(matches!(first.taken(), Taken::Held(_)));
-        first.settle(End::Good);
+        first.need(Need::Settled(End::Good));
         tokio::time::sleep(DURATION).await;
         assert!(matches!(first.taken(), Taken::Unknown(_)), "not written yet: {:?}", first.taken());
         assert_eq!(stage.log().began.len(), began);
@@ -393,4 +153,109 @@ fn two_at_a_time_and_none_without_the_api_server() {
         assert_eq!(stage.log().began.len(), began + 1);
         assert!(stage.now().await.iter().all(|(_, holder, _)| holder.is_none()));
     });
+}
+
+/// What a leaf's FRR shall be, to the letter.
+fn literal(leaf: &str, more: &str) -> String {
+    let number = leaf.trim_start_matches("leaf");
+    format!(
+        "frr defaults datacenter\nhostname {leaf}\n{more}router bgp 6500{number}\n bgp router-id 10.0.0.{number}\nexit\n"
+    )
+}
+
+/// Commits it: a new ConfigMap, and the Switch that names it.
+fn commit(fabric: &Fabric, leaf: &str, revision: u32, more: &str) {
+    let name = format!("{leaf}-{revision}");
+    let settings = include_str!("../overlays/lab/leaf1/switch.yaml");
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "switchlet"},
+        "data": {"switch.yaml": settings, "frr.conf": literal(leaf, more)},
+    });
+    fabric.lab.apply(&map.to_string());
+    fabric.patch(leaf, &json!({"configMaps": [{"name": name}]}));
+}
+
+#[test]
+fn a_commit_that_cuts_management_stops_at_its_first_switch() {
+    let Some(fabric) = Fabric::up(1) else { return };
+    for leaf in ["leaf1", "leaf2"] {
+        commit(&fabric, leaf, 1, "");
+    }
+    let agent = |leaf: &str| {
+        let token = &fabric.tokens[leaf];
+        fabric
+            .lab
+            .agent_with(leaf, &["--namespace", "switchlet", "--kubeconfig", token, "--slot-lease", "2s"])
+    };
+    let (first, second) = (agent("leaf1"), agent("leaf2"));
+    let says = |leaf: &str, kind: &str| {
+        let said = fabric.lab.switch_condition(leaf, kind).unwrap_or_default();
+        let word = |field: &str| said[field].as_str().unwrap_or("?").to_owned();
+        format!("{}/{}: {}", word("status"), word("reason"), word("message"))
+    };
+    let ready = |leaf: &str| says(leaf, "Ready");
+    let sent = |log: String| log.matches("sent commands").count();
+    fabric.run(async |stage| {
+        stage
+            .until("both real ones are ready", |_| {
+                ["leaf1", "leaf2"].iter().all(|leaf| ready(leaf).starts_with("True/Applied"))
+            })
+            .await;
+        let before = (fabric.lab.running("leaf2"), sent(second.log()));
+        // The way to the API server ends in a black hole.
+        commit(&fabric, "leaf1", 2, "ip route 172.31.0.1/32 blackhole\n");
+        stage.until("leaf1 has the slot", |_| first.log().contains("a rollout slot is ours")).await;
+        let cut = || fabric.lab.running("leaf1").contains("172.31.0.1/32");
+        stage.until("the way is cut", |_| cut()).await;
+        commit(&fabric, "leaf2", 2, "ip prefix-list NEW seq 5 permit 198.51.100.0/24\n");
+        let tasks = stage.all_change(3..=SWITCHES);
+        stage
+            .until("leaf1 went back, and says so", |_| {
+                !cut()
+                    && ready("leaf1").starts_with("False/RolledBack: revision ")
+                    && ready("leaf1").contains("does not answer any more")
+            })
+            .await;
+        assert!(says("leaf1", "Stalled").starts_with("True/RolledBack"));
+        stage
+            .until("the simulated ones know why they wait", |stage| {
+                (3..=SWITCHES).all(|n| stage.blocked(&format!("leaf{n}"), "leaf1", How::RolledBack))
+            })
+            .await;
+        stage
+            .until("leaf2 says so too", |_| {
+                ready("leaf2").starts_with("False/AwaitingSlot")
+                    && ready("leaf2").contains("leaf1 rolled back and keeps the slot")
+            })
+            .await;
+        assert!(says("leaf2", "Reconciling").starts_with("True/AwaitingSlot"));
+        assert!(says("leaf2", "Stalled").starts_with("False/"));
+        let leases = stage.now().await;
+        tokio::time::sleep(DURATION * 10).await;
+        assert_eq!(stage.log().began, Vec::<String>::new(), "the simulated ones are untouched");
+        assert_eq!((fabric.lab.running("leaf2"), sent(second.log())), before, "leaf2 is untouched");
+        assert_eq!(stage.now().await, leases, "nobody writes a Lease");
+        assert!(fabric.lab.condition("leaf2", "ConfigApplied").is_some_and(|said| said["status"] == "True"));
+        // Git frees the slot, and the others go.
+        fabric.patch("leaf1", &json!({"rollout": {"release": 1}}));
+        finished(tasks).await;
+        stage.until("leaf2 is through", |_| ready("leaf2").starts_with("True/Applied")).await;
+        assert!(fabric.lab.running("leaf2").contains("ip prefix-list NEW seq 5"));
+        assert!(ready("leaf1").starts_with("False/RolledBack"), "{}", ready("leaf1"));
+        // A mended commit, and nothing is held any more.
+        commit(&fabric, "leaf1", 3, "ip prefix-list NEW seq 5 permit 198.51.100.0/24\n");
+        stage.until("leaf1 is through", |_| ready("leaf1").starts_with("True/Applied")).await;
+        stage
+            .until("every Lease is empty", |_| {
+                let leases = fabric.lab.get(&["leases", "-n", "switchlet"]);
+                leases["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|lease| lease["spec"]["holderIdentity"].is_null())
+            })
+            .await;
+    });
+    first.stop();
+    second.stop();
 }

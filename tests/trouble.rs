@@ -42,14 +42,10 @@ fn stray(lab: &Lab, action: &str) {
     lab.lab(&["in", "leaf1", "ip", "route", action, "203.0.113.99/32", "via", "192.168.1.11"]);
 }
 
-fn kubeconfig(lab: &Lab) -> String {
-    lab.lab(&["kubeconfig", "--sa", "switchlet/agent"]).trim().to_owned()
-}
-
 fn away_at_the_start_the_last_good_bundle_is_kept_up(release: Release) {
     let Some(lab) = Lab::up(Api::Real, release) else { return };
     lab.populate();
-    let kubeconfig = kubeconfig(&lab);
+    let kubeconfig = lab.kubeconfig("leaf1");
     let args = ["--namespace", "switchlet", "--kubeconfig", &kubeconfig];
     let agent = lab.agent_with("leaf1", &args);
     says(&lab, "ConfigApplied", "True", "Applied", SOON);
@@ -225,7 +221,7 @@ print(text + '.' + b(subprocess.run(sign, input=text.encode(), stdout=subprocess
         Command::new("python3").args(["-c", script, key.to_str().unwrap(), &token]).output().unwrap();
     assert!(expired.status.success(), "{}", String::from_utf8_lossy(&expired.stderr));
     fs::write(&file, String::from_utf8_lossy(&expired.stdout).trim()).unwrap();
-    let text = fs::read_to_string(kubeconfig(&lab)).unwrap();
+    let text = fs::read_to_string(lab.kubeconfig("leaf1")).unwrap();
     let start = text.find("user: {").unwrap();
     let end = start + text[start..].find('}').unwrap();
     fs::write(
@@ -293,7 +289,7 @@ fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
     let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
     let _second = Second::start(&lab);
-    let kubeconfig = kubeconfig(&lab);
+    let kubeconfig = lab.kubeconfig("leaf1");
     let agent = lab.agent_with(
         "leaf1",
         &[
@@ -372,7 +368,7 @@ fn the_next_api_server_is_used_when_one_dies_or_is_silent() {
 fn a_device_that_does_not_exist_is_refused_and_one_that_leads_nowhere_is_waited_for() {
     let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
-    let kubeconfig = kubeconfig(&lab);
+    let kubeconfig = lab.kubeconfig("leaf1");
     let args = |device: &'static str| {
         vec!["--namespace", "switchlet", "--kubeconfig", kubeconfig.as_str(), "--api-device", device]
     };

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::agent::desired::Desired;
 use crate::change::diff::Plan;
+use crate::change::drift::{Departure, Drift, Fate};
 use crate::change::pause::{Pause, Standing};
 use crate::change::{ApplyPolicy, ChangeStatus};
 use crate::cluster::OwnNode;
@@ -36,6 +37,8 @@ const MOST_BYTES: usize = 256 << 10;
 const MOST_LINES: usize = 200;
 /// Characters of a line that are shown.
 const LONGEST_LINE: usize = 500;
+/// Bounds of `Switch.status.drift.differences`.
+const MOST_DEPARTURES: usize = 50;
 /// Bounds of `Switch.status.failedResources`.
 const MOST_ISSUES: usize = 100;
 
@@ -53,6 +56,8 @@ pub struct Outcome<'a> {
     pub policy: ApplyPolicy,
     /// Whether somebody at the switch has paused it.
     pub pause: &'a Standing,
+    /// The drift that was seen last; with a time to come where it is put back later.
+    pub drift: Option<(&'a Drift, Option<Timestamp>)>,
     /// The revision that runs.
     pub in_force: Option<&'a str>,
     /// What reads candidates before they are applied: `frr` or `rules`.
@@ -82,6 +87,8 @@ pub struct Speaker {
     ready: Option<(String, i64)>,
     /// Times of the Switch's own conditions.
     switch_since: BTreeMap<&'static str, (String, Timestamp)>,
+    /// The drift that is shown, since when, and until when it is waited for.
+    drift: Option<(Drift, Timestamp, Option<Timestamp>)>,
     next_hops: BTreeMap<String, (usize, Timestamp)>,
 }
 
@@ -154,7 +161,8 @@ impl Speaker {
         self.applied = Some(applied.clone());
         // Work under way is no fault: what was said stands until it is known how it ends.
         let known = self.conditions.get(CONFIG_APPLIED).map(|stamped| stamped.condition.clone());
-        let applied = known.filter(|_| applied.reason == Reason::InProgress).unwrap_or(applied);
+        let on_its_way = matches!(applied.reason, Reason::InProgress | Reason::AwaitingSlot);
+        let applied = known.filter(|_| on_its_way).unwrap_or(applied);
         self.stamp(CONFIG_APPLIED, applied, outcome.now);
         let before = self.conditions.get(FIB_SYNCED).map(|stamped| stamped.condition.clone());
         let synced = match outcome.judged {
@@ -169,8 +177,9 @@ impl Speaker {
             return NodeReport { conditions: BTreeMap::new(), health: None };
         }
         // A start is no change for the worse: a label that has never been there waits for something to say.
-        let starting =
-            |stamped: &Stamped| matches!(stamped.condition.reason, Reason::Starting | Reason::InProgress);
+        let starting = |stamped: &Stamped| {
+            matches!(stamped.condition.reason, Reason::Starting | Reason::InProgress | Reason::AwaitingSlot)
+        };
         if self.health.is_none() && self.conditions.get(CONFIG_APPLIED).is_some_and(starting) {
             return NodeReport { conditions: self.conditions.clone(), health: None };
         }
@@ -249,6 +258,9 @@ impl Speaker {
         if let (Value::Object(fields), Some(paused)) = (&mut status, paused(outcome.pause)) {
             fields.insert("paused".to_owned(), paused);
         }
+        if let (Value::Object(fields), Some(drift)) = (&mut status, self.drift(outcome)) {
+            fields.insert("drift".to_owned(), drift);
+        }
         if let (Value::Object(fields), Some(hash)) = (&mut status, plan.hash()) {
             let mut lines = plan.lines();
             lines.truncate(MOST_LINES);
@@ -263,6 +275,37 @@ impl Speaker {
             );
         }
         Some(status)
+    }
+
+    /// The last drift in `Switch.status`; `None` where there was none.
+    fn drift(&mut self, outcome: &Outcome<'_>) -> Option<Value> {
+        let Some((drift, until)) = outcome.drift else {
+            self.drift = None;
+            return None;
+        };
+        let shown = self.drift.take().filter(|(shown, ..)| shown == drift);
+        let (drift, since, until) = self.drift.insert(shown.unwrap_or((drift.clone(), outcome.now, until)));
+        let Drift { departures, fate } = drift;
+        let cut = |line: &Option<String>| line.as_ref().map(|line| line.chars().take(LONGEST_LINE).collect());
+        let differences: Vec<Value> = departures
+            .iter()
+            .take(MOST_DEPARTURES)
+            .map(|Departure { path, wanted, found }| {
+                let (wanted, found): (Option<String>, Option<String>) = (cut(wanted), cut(found));
+                json!({"path": path, "wanted": wanted, "found": found})
+            })
+            .collect();
+        let (fate, why) = match fate {
+            Fate::PutBack => ("PutBack", None),
+            Fate::Reported => ("Reported", None),
+            Fate::Later { at: _, why } => ("Later", Some(why.to_string())),
+        };
+        let mut value = json!({
+            "since": seconds(*since), "fate": fate, "why": why, "until": until.map(seconds),
+            "differences": differences, "omitted": departures.len() - differences.len(),
+        });
+        without_nulls(&mut value);
+        Some(value)
     }
 
     fn switch_conditions(&mut self, outcome: &Outcome<'_>, generation: &(String, i64)) -> Vec<Value> {

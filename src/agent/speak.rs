@@ -12,6 +12,7 @@ use super::desired::Desired;
 use super::reporter::ToSay;
 use super::say::{self, Outcome};
 use super::tell::{About, Kind, News, Teller};
+use crate::change::drift::{Drift, Fate};
 use crate::change::{Dialect, Target};
 use crate::cluster::events::{Record, Regarding};
 use crate::fib::FibReader;
@@ -22,6 +23,12 @@ use crate::intent::switch::SwitchObject;
 use crate::nos::NosDriver;
 use crate::rib::RibReader;
 use crate::telemetry::Published;
+
+/// When drift that waits is put back, by the wall clock.
+fn put_back_at(drift: &Drift, now: Timestamp) -> Option<Timestamp> {
+    let Fate::Later { at, why: _ } = drift.fate else { return None };
+    now.checked_add(at.saturating_duration_since(std::time::Instant::now())).ok()
+}
 
 impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// Hands Events to their writer, as far as their objects exist.
@@ -106,6 +113,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 plan: self.machine.plan(),
                 policy: self.desired.apply.policy.into(),
                 pause: self.parts.pause.standing(),
+                drift: self.machine.drift().map(|drift| (drift, put_back_at(drift, now))),
                 in_force: in_force.as_deref(),
                 judged,
                 grace,

@@ -145,7 +145,8 @@ impl Teller {
 }
 
 fn is_news(kind: &str, before: Option<&Stamped>, now: &Condition) -> bool {
-    if matches!(now.reason, Reason::Starting | Reason::InProgress | Reason::Converging) {
+    if matches!(now.reason, Reason::Starting | Reason::InProgress | Reason::AwaitingSlot | Reason::Converging)
+    {
         return false;
     }
     let Some(Stamped { condition: before, since: _ }) = before else {

@@ -4,8 +4,10 @@
 //! |---|---|---|
 //! | idle | rest | – (nothing is wanted yet) |
 //! | recovering | read running | an earlier life left a change unsettled: as before → settling; differs → rolling back · unreadable → again, later |
-//! | reading | read running | equal → saving or confirmed; differs → measuring, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
-//! | weighing | look | still over the budget with the sessions that are up → waiting; else → measuring |
+//! | reading | read running | equal → saving or confirmed; differs → queueing, or measuring where Git did not cause it, or suspecting where nobody did, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
+//! | weighing | look | still over the budget with the sessions that are up → waiting; else → queueing |
+//! | suspecting | seek an editor | it is the agent's turn → measuring; a person, or a tug-of-war, or the policy → waiting |
+//! | queueing | take the slot | ours → measuring · not ours → waiting |
 //! | measuring | look | measured → arming |
 //! | arming | write the way back down, tell the guard | armed → applying · not armed → waiting |
 //! | applying | apply | applied, or not → reading back |
@@ -19,7 +21,10 @@
 //! | settling | take the way back away | gone, or not → confirmed; undone → looking back |
 //! | looking back | look | all is back, or it has had its time → reading (the text is not tried again until it, or the retry counter, changes) |
 //! | confirmed | wait | time to look for drift → reading |
-//! | waiting | wait | time to look again → reading |
+//! | waiting | wait | time to look again, or the slots have changed → reading |
+//!
+//! Beside its steps the machine says what it needs of its rollout slot ([`CommitMachine::slot`]): it is needed from queueing
+//! until the change is settled, and kept where that ended badly.
 //!
 //! A change that nobody could look at, or in which the agent ended, says nothing about the text: it is tried once more.
 
@@ -29,6 +34,8 @@ use super::{
     ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, FailureCause, Memory, Seen, Step, Target, Undo, Want,
 };
 use crate::change::diff::Plan;
+use crate::change::drift::{self, Drift};
+use crate::change::slot::{End, Need};
 use crate::net::Backoff;
 
 mod consider;
@@ -73,7 +80,8 @@ pub struct CommitMachine<D> {
     /// The plan of the last comparison.
     plan: Plan,
     attempts: u32,
-    drifts: u64,
+    drift: drift::Memory,
+    slot: Need,
 }
 
 impl<D: Dialect> CommitMachine<D> {
@@ -95,7 +103,8 @@ impl<D: Dialect> CommitMachine<D> {
             memory,
             plan: Plan::default(),
             attempts: 0,
-            drifts: 0,
+            drift: drift::Memory::default(),
+            slot: Need::Nothing,
         }
     }
 
@@ -136,6 +145,8 @@ impl<D: Dialect> CommitMachine<D> {
             State::Idle
                 | State::Reading
                 | State::Weighing { .. }
+                | State::Suspecting { .. }
+                | State::Queueing { .. }
                 | State::Confirmed { .. }
                 | State::Waiting { .. }
         )
@@ -171,9 +182,26 @@ impl<D: Dialect> CommitMachine<D> {
         &self.memory
     }
 
+    /// What is needed of the rollout slot. It is to be told after every result, and before the next step.
+    pub fn slot(&self) -> Need {
+        self.slot
+    }
+
+    /// The slots have changed: what waits for one asks again.
+    pub fn slots_changed(&mut self) {
+        if let (State::Waiting { .. }, Some(ChangeStatus::AwaitingSlot(_))) = (&self.state, &self.held) {
+            self.state = State::Reading;
+        }
+    }
+
     /// How often running was found changed by somebody else.
     pub fn drifts(&self) -> u64 {
-        self.drifts
+        self.drift.count()
+    }
+
+    /// The drift that was seen last, and what became of it.
+    pub fn drift(&self) -> Option<&Drift> {
+        self.drift.last()
     }
 
     /// What to do next.
@@ -190,6 +218,8 @@ impl<D: Dialect> CommitMachine<D> {
             State::Weighing { .. } => {
                 Step::Measure(self.want.as_ref().map(|want| want.target.clone()).unwrap_or_default())
             }
+            State::Suspecting { .. } => Step::SeekEditor,
+            State::Queueing { .. } => Step::TakeSlot,
             State::Measuring { flight, .. }
             | State::Looking { flight }
             | State::LookingBack { flight, .. } => Step::Measure(flight.target.clone()),
@@ -253,6 +283,13 @@ impl<D: Dialect> CommitMachine<D> {
             }
             (State::Weighing { plan, running }, Seen::Measured(seen)) => {
                 self.weigh(&plan, running, &seen, now)
+            }
+            (State::Suspecting { plan, running, target }, Seen::Editor(editor)) => {
+                self.drifted(plan, running, target, editor, now)
+            }
+            (State::Queueing { plan, running }, Seen::Slot) => self.queued(plan, running, None, now),
+            (State::Queueing { plan, running }, Seen::NoSlot(why)) => {
+                self.queued(plan, running, Some(why), now)
             }
             (State::Measuring { plan, mut flight }, Seen::Measured(measured)) => {
                 flight.measured = Some(*measured);
@@ -326,6 +363,7 @@ impl<D: Dialect> CommitMachine<D> {
             // An answer to a question that was not asked changes nothing.
             (state, _) => state,
         };
+        self.slot = self.needed();
         if !self.in_flight()
             && let Some(next) = self.next.take()
         {
@@ -339,12 +377,36 @@ impl<D: Dialect> CommitMachine<D> {
         if retired {
             self.memory.journal.clear();
         }
+        self.drift.gone();
         let hash = target.candidate.hash();
         self.memory.tried.retain(|tried| tried.bundle != target.bundle && tried.candidate != hash);
         self.memory.confirmed = Some(target);
         let done = if retired { ChangeStatus::Retired } else { ChangeStatus::Applied };
+        if self.held.is_none() {
+            self.slot = Need::Settled(End::Good);
+        }
         self.status = self.held.clone().unwrap_or(done);
         State::Confirmed { until: now + DRIFT_PERIOD }
+    }
+
+    /// What is needed of the slot, now that nothing is in flight or more is known.
+    fn needed(&self) -> Need {
+        let waits = matches!(self.held, Some(ChangeStatus::AwaitingSlot(_)));
+        let enforced = self.want.as_ref().is_some_and(|want| want.policy == ApplyPolicy::Enforce);
+        match (&self.state, self.slot) {
+            (State::Queueing { .. }, _) => Need::Slot,
+            // It runs and would not survive a reboot: the others had better wait.
+            (State::Waiting { .. }, Need::Slot)
+                if enforced && matches!(self.status, ChangeStatus::NotSaved(_)) =>
+            {
+                Need::Slot
+            }
+            // It was not begun, and something else is in the way by now.
+            (State::Waiting { .. } | State::Confirmed { .. }, Need::Slot) if !waits => {
+                Need::Settled(End::Good)
+            }
+            (_, need) => need,
+        }
     }
 
     /// The next try.

@@ -26,6 +26,27 @@ mod tests;
 /// The reason by which a Switch's `Ready` condition says that it waits for a slot.
 pub const AWAITING: &str = "AwaitingSlot";
 
+/// What a switch needs of its slot. A level: saying it twice is saying it once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Need {
+    /// Nothing is known of a change yet.
+    #[default]
+    Nothing,
+    /// A slot, as long as this is said.
+    Slot,
+    /// The change has ended, like this.
+    Settled(End),
+}
+
+/// How a change ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Well, or it was not begun: the slot is given back.
+    Good,
+    /// It was rolled back: the slot is kept.
+    Failed,
+}
+
 /// What became of a holder's change, as far as its Lease says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -9,6 +9,9 @@ use crate::change::impact::{Class, Impact};
 use crate::change::look::{Established, Forwarding, Measured, Pairs};
 use crate::net::{NextHop, Prefix};
 use proptest::prelude::*;
+
+mod turns;
+
 use std::collections::BTreeMap;
 
 /// A language of lines without order: enough to drive the machine, and nothing of a NOS in it.
@@ -55,6 +58,13 @@ impl Dialect for Lines {
     fn undo(&self, now: &Running, before: &Running, _: &Candidate) -> Plan {
         difference(now, before.texts.get("nos"))
     }
+
+    fn departures(&self, plan: &Plan) -> Vec<Departure> {
+        let all = plan.owners.values();
+        let found =
+            |line: &String| Departure { path: String::new(), wanted: None, found: Some(line.clone()) };
+        all.flat_map(|owner| owner.remove.iter().map(found)).collect()
+    }
 }
 
 const DWELL: Duration = Duration::from_secs(3);
@@ -78,6 +88,10 @@ struct Switch {
     undo: Option<Undo>,
     /// The guard says no.
     strict: bool,
+    /// Who has the configuration open.
+    editor: Option<String>,
+    /// Other switches come first.
+    crowded: bool,
     /// Since when its sessions are up.
     born: Option<Instant>,
 }
@@ -106,6 +120,9 @@ impl Switch {
                 self.startup = candidate.texts.get("nos").cloned();
                 Seen::Saved
             }
+            Step::SeekEditor => Seen::Editor(self.editor.clone()),
+            Step::TakeSlot if self.crowded => Seen::NoSlot("the change of leaf2 is under way".into()),
+            Step::TakeSlot => Seen::Slot,
             Step::Measure(_) => Seen::Measured(Box::new(self.measured())),
             Step::Arm(_) if self.full_disk => Seen::NotArmed("no space left on device".into()),
             Step::Arm(undo) => {
@@ -294,9 +311,11 @@ fn could_not_look_is_its_own_status_and_is_tried_again_later_and_later() {
 
 #[test]
 fn drift_is_put_back_or_only_reported() {
+    let found = vec![Departure { path: String::new(), wanted: None, found: Some("x".into()) }];
+    let reported = Drift { departures: found.clone(), fate: drift::Fate::Reported };
     for (drift, running, status) in [
         (DriftPolicy::Revert, vec!["a"], ChangeStatus::Applied),
-        (DriftPolicy::Report, vec!["a", "x"], ChangeStatus::Drifted),
+        (DriftPolicy::Report, vec!["a", "x"], ChangeStatus::Drifted(reported)),
     ] {
         let (mut machine, mut switch, now) = start();
         machine.want(Want { drift, ..want("a") });
@@ -308,7 +327,34 @@ fn drift_is_put_back_or_only_reported() {
             (running.iter().map(|s| (*s).to_owned()).collect(), status)
         );
         assert_eq!(machine.drifts(), 1);
+        assert_eq!(machine.drift().map(|drift| drift.departures.clone()), Some(found.clone()));
     }
+}
+
+#[test]
+fn somebody_at_the_switch_gets_time_and_a_commit_does_not_wait_for_it() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    switch.editor = Some("root on pts/3".into());
+    switch.running.push("x".into());
+    let first = now + DRIFT_PERIOD * 2;
+    for seconds in [0, 30, 120, 290] {
+        settle(&mut machine, &mut switch, first + Duration::from_secs(seconds));
+        assert!(matches!(machine.status(), ChangeStatus::Drifted(_)), "{:?}", machine.status());
+        assert!(switch.running.contains(&"x".to_owned()), "after {seconds} s");
+    }
+    settle(&mut machine, &mut switch, first + drift::COURTESY);
+    assert_eq!(
+        (switch.running.as_slice(), machine.status()),
+        (&["a".to_owned()][..], &ChangeStatus::Applied)
+    );
+    switch.running.push("x".into());
+    settle(&mut machine, &mut switch, first + drift::COURTESY * 2);
+    assert!(matches!(machine.status(), ChangeStatus::Drifted(_)));
+    machine.want(want("a\nb"));
+    settle(&mut machine, &mut switch, first + drift::COURTESY * 2);
+    assert_eq!((switch.running.join(" ").as_str(), machine.status()), ("a b", &ChangeStatus::Applied));
 }
 
 #[test]
@@ -358,10 +404,10 @@ fn what_runs_but_is_not_saved_is_said() {
 fn a_newer_text_waits_until_the_change_in_flight_has_settled() {
     let (mut machine, mut switch, now) = start();
     machine.want(want("a"));
-    for _ in 0..4 {
+    while switch.sent == 0 {
         step(&mut machine, &mut switch, now);
     }
-    assert!(machine.in_flight() && switch.sent == 1);
+    assert!(machine.in_flight());
     machine.want(want("b"));
     settle(&mut machine, &mut switch, now);
     assert_eq!((switch.running.clone(), switch.startup.as_deref()), (vec!["b".to_owned()], Some("b")));
@@ -623,6 +669,7 @@ enum Event {
     Blind(bool),
     Full(bool),
     Strict(bool),
+    Crowded(bool),
     Crash,
     Tamper(String),
     Pass(u64),
@@ -640,6 +687,7 @@ fn event() -> impl Strategy<Value = Event> {
         any::<bool>().prop_map(Event::Blind),
         any::<bool>().prop_map(Event::Full),
         any::<bool>().prop_map(Event::Strict),
+        any::<bool>().prop_map(Event::Crowded),
         Just(Event::Crash),
         line.prop_map(Event::Tamper),
         (0..100_u64).prop_map(Event::Pass),
@@ -649,12 +697,13 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     /// Whatever happens, crashes included: what is confirmed was read back and took nothing away, startup is what was
-    /// confirmed, no command is sent without a way back on disk, and it comes to rest.
+    /// confirmed, no command is sent without a way back on disk, none of a commit without its slot, and it comes to rest.
     #[test]
     fn an_unverified_change_is_never_confirmed(events in prop::collection::vec(event(), 1..60)) {
         let (_, mut switch, mut now) = start();
         let memory = Memory { confirmed: Some(want("").target), ..Memory::default() };
         let mut machine = CommitMachine::new(Lines, 7, memory, None);
+        let mut granted = false;
         for event in events {
             match event {
                 Event::Want(text, retry) => machine.want(Want { retry, ..want(&text) }),
@@ -663,14 +712,27 @@ proptest! {
                 Event::Blind(yes) => switch.blind = yes,
                 Event::Full(yes) => switch.full_disk = yes,
                 Event::Strict(yes) => switch.strict = yes,
+                Event::Crowded(yes) => {
+                    switch.crowded = yes;
+                    machine.slots_changed();
+                }
                 Event::Tamper(line) => switch.running.push(line),
                 Event::Pass(seconds) => now += Duration::from_secs(seconds),
                 Event::Crash => {
+                    granted = false;
                     machine = CommitMachine::new(Lines, 7, machine.memory().clone(), switch.undo.clone());
                 }
                 Event::Steps(count) => for _ in 0..count {
-                    let sent = switch.sent;
+                    let (sent, needed) = (switch.sent, machine.slot());
                     let step = step(&mut machine, &mut switch, now);
+                    match &step {
+                        Step::TakeSlot => granted = !switch.crowded,
+                        Step::Arm(undo) if machine.memory().cause(&undo.target) != Cause::Routine => {
+                            prop_assert!(granted && needed == slot::Need::Slot, "began without a slot");
+                        }
+                        _ => {}
+                    }
+                    granted &= machine.slot() == slot::Need::Slot;
                     prop_assert!(switch.sent == sent || switch.undo.is_some(), "sent without a way back");
                     if let (Step::Confirm, Some(undo)) = (&step, &switch.undo) {
                         let cut = |texts: Option<&String>| lines(texts).contains(&"cut 1".to_owned());
@@ -694,6 +756,7 @@ proptest! {
             now += Duration::from_secs(200);
         }
         prop_assert_eq!(machine.status(), &ChangeStatus::Applied);
+        prop_assert_eq!(machine.slot(), slot::Need::Settled(slot::End::Good));
         prop_assert_eq!(&switch.running, &["z".to_owned()]);
         prop_assert_eq!(&switch.undo, &None);
     }

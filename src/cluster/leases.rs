@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! let mut slots = Slots::start(&clients, Turn { me, namespace, duration, seed });
-//! slots.take();                       // a change of the bundle is validated and approved
+//! slots.need(Need::Slot);             // a change of the bundle is validated and approved
 //! loop {
 //!     match slots.taken() {
 //!         Taken::Held(lease) => break,              // now the change may start
@@ -16,7 +16,7 @@
 //!     slots.changed().await;
 //! }
 //! …                                   // the change; the slot is renewed meanwhile, and kept when that fails
-//! slots.settle(End::Good);            // or End::Failed
+//! slots.need(Need::Settled(End::Good));    // or End::Failed
 //! ```
 //!
 //! To stop waiting (the commit was reverted meanwhile) the agent settles good. After a restart it says nothing until it knows
@@ -42,13 +42,13 @@ use tokio::time::Instant;
 use super::chain;
 use super::client::{CALL, Clients};
 use super::kinds::SwitchTurn;
-use crate::change::slot::{self, Decision, Observed, Outcome, Queue, Take, Waiting};
+use crate::change::slot::{self, Decision, End, Need, Observed, Outcome, Queue, Take, Waiting};
 use crate::net::Backoff;
 
 mod object;
 mod view;
 
-use object::{OUTCOME, annotate, empty, member, seen};
+use object::{OUTCOME, annotate, annotation, empty, member, seen};
 use view::{View, follow_leases, follow_switches, observed};
 
 /// After how long without a renewal a holder counts as failed. The same as that of the control plane's own leases.
@@ -73,15 +73,6 @@ pub struct Turn {
     pub seed: u64,
 }
 
-/// How a change ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Well, or it was not begun: the slot is given back.
-    Good,
-    /// It was rolled back: the slot is kept.
-    Failed,
-}
-
 /// How things stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Taken {
@@ -98,19 +89,18 @@ pub enum Taken {
     Settled(End),
 }
 
-/// What the agent needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    Slot,
-    Settled(End),
+/// What is needed, and which word that is: an answer to an earlier one is none to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Asked {
+    number: u64,
+    need: Need,
 }
 
 /// The slot of this switch. Dropping it gives nothing back: for the others that is an agent that fell silent.
 #[derive(Debug)]
 pub struct Slots {
-    need: watch::Sender<Need>,
-    taken: watch::Receiver<Taken>,
+    asked: watch::Sender<Asked>,
+    taken: watch::Receiver<(u64, Taken)>,
     task: JoinHandle<()>,
 }
 
@@ -123,30 +113,43 @@ impl Drop for Slots {
 impl Slots {
     /// Needs nothing yet, and calls nobody.
     pub fn start(clients: &Clients, turn: Turn) -> Self {
-        let (need, needs) = watch::channel(Need::Nothing);
-        let (say, taken) = watch::channel(Taken::Nothing);
-        let task = tokio::spawn(Keeper::new(clients, turn, say).run(needs));
-        Self { need, taken, task }
+        let (asked, asking) = watch::channel(Asked::default());
+        let (say, taken) = watch::channel((0, Taken::Nothing));
+        let task = tokio::spawn(Keeper::new(clients, turn, say).run(asking));
+        Self { asked, taken, task }
     }
 
-    /// A change is to start, or goes on: a slot is needed until [`Self::settle`].
-    pub fn take(&self) {
-        self.now(Need::Slot);
+    /// What is needed from now on.
+    pub fn need(&self, need: Need) {
+        self.asked.send_if_modified(|before| {
+            let news = before.need != need;
+            if news {
+                *before = Asked { number: before.number + 1, need };
+            }
+            news
+        });
     }
 
-    /// The change has ended.
-    pub fn settle(&self, end: End) {
-        self.now(Need::Settled(end));
-    }
-
-    fn now(&self, need: Need) {
-        self.need.send_if_modified(|before| std::mem::replace(before, need) != need);
-    }
-
-    /// How things stand. What was needed a moment ago may still be spoken of: only [`Taken::Held`] lets a change start, and only
-    /// after [`Self::take`].
+    /// How that stands.
     pub fn taken(&self) -> Taken {
-        self.taken.borrow().clone()
+        let (number, taken) = &*self.taken.borrow();
+        // Only [`Taken::Held`] lets a change start, and a slot that was just given back must not be taken for it.
+        if *number == self.asked.borrow().number { taken.clone() } else { Taken::Nothing }
+    }
+
+    /// Waits until what was needed last is done, at most for `limit`.
+    pub async fn done(&mut self, limit: Duration) {
+        let done = |asked: &Asked, taken: &Taken| match asked.need {
+            Need::Nothing => true,
+            Need::Slot => matches!(taken, Taken::Held(_)),
+            Need::Settled(end) => *taken == Taken::Settled(end),
+        };
+        let until = Instant::now() + limit;
+        while !done(&self.asked.borrow(), &self.taken()) {
+            if tokio::time::timeout_at(until, self.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until that changes. May be abandoned at any time.
@@ -163,7 +166,9 @@ struct Keeper {
     leases: Api<Lease>,
     switches: Api<SwitchTurn>,
     watches: Client,
-    say: watch::Sender<Taken>,
+    say: watch::Sender<(u64, Taken)>,
+    /// Which word is being worked on.
+    asked: u64,
     /// The Lease as we wrote it last, while a change goes on.
     held: Option<Lease>,
     /// The same once the change has ended, until that is written down.
@@ -172,27 +177,30 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(clients: &Clients, turn: Turn, say: watch::Sender<Taken>) -> Self {
+    fn new(clients: &Clients, turn: Turn, say: watch::Sender<(u64, Taken)>) -> Self {
         Self {
             leases: Api::namespaced(clients.calls.clone(), &turn.namespace),
             switches: Api::namespaced(clients.calls.clone(), &turn.namespace),
             watches: clients.watches.clone(),
             turn,
             say,
+            asked: 0,
             held: None,
             ended: None,
             attempts: 0,
         }
     }
 
-    async fn run(mut self, mut needs: watch::Receiver<Need>) {
+    async fn run(mut self, mut needs: watch::Receiver<Asked>) {
         loop {
-            let need = *needs.borrow_and_update();
+            let Asked { number, need } = *needs.borrow_and_update();
+            self.asked = number;
             let wake = match need {
                 Need::Nothing => None,
                 Need::Slot => {
-                    if self.held.is_none() {
-                        self.wait(&mut needs).await;
+                    match self.held.as_ref().and_then(|lease| lease.metadata.name.clone()) {
+                        Some(lease) => self.say(Taken::Held(lease)),
+                        None => self.wait(&mut needs).await,
                     }
                     // The need may have gone, or the slot may be ours.
                     if needs.has_changed().unwrap_or(false) {
@@ -216,15 +224,16 @@ impl Keeper {
     }
 
     fn say(&self, taken: Taken) {
+        let word = (self.asked, taken);
         self.say.send_if_modified(|before| {
-            let news = *before != taken;
-            *before = taken;
+            let news = *before != word;
+            *before = word;
             news
         });
     }
 
     /// Until a slot is ours, or none is needed any more.
-    async fn wait(&mut self, needs: &mut watch::Receiver<Need>) {
+    async fn wait(&mut self, needs: &mut watch::Receiver<Asked>) {
         let view: Arc<Mutex<View>> = Arc::default();
         let (tick, mut ticks) = watch::channel(0);
         let mut watches = JoinSet::new();
@@ -433,16 +442,7 @@ impl Keeper {
         for mut lease in ours {
             match end {
                 End::Good => empty(&mut lease),
-                End::Failed
-                    if lease
-                        .metadata
-                        .annotations
-                        .as_ref()
-                        .and_then(|a| a.get(OUTCOME))
-                        .is_some_and(|o| o == "failed") =>
-                {
-                    continue;
-                }
+                End::Failed if annotation(&lease, OUTCOME) == Some("failed") => continue,
                 End::Failed => annotate(&mut lease, OUTCOME, "failed"),
             }
             if self.write(&lease).await?.is_none() {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeStatus;
 use crate::change::consent::{Hold, Why};
+use crate::change::drift::{Departure, Drift, Fate, Patience};
 use crate::change::{Failure, FailureCause};
 use crate::health::clock::{Judgement, Standing};
 use crate::health::ladder::Fault;
@@ -93,6 +94,8 @@ pub enum Reason {
     PlanChanged,
     /// The change removes many neighbours at once: it waits for `spec.approvedPlan`.
     MassRemoval,
+    /// The change waits for its turn among the switches of its rollout group.
+    AwaitingSlot,
     /// Nothing of switchlet is left on the switch.
     Retired,
     /// Running left the confirmed text.
@@ -204,14 +207,15 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             );
             say(Status::False, reason, text)
         }
+        ChangeStatus::AwaitingSlot(why) => say(
+            Status::Unknown,
+            Reason::AwaitingSlot,
+            format!("revision {wanted} waits for a rollout slot: {why}"),
+        ),
         ChangeStatus::Retired => {
             say(Status::True, Reason::Retired, "nothing of switchlet is left on this switch".into())
         }
-        ChangeStatus::Drifted => say(
-            Status::False,
-            Reason::Drifted,
-            format!("running left revision {wanted}; only reported, as the policy says"),
-        ),
+        ChangeStatus::Drifted(drift) => say(Status::False, Reason::Drifted, drifted(wanted, drift)),
         ChangeStatus::Refused(refusal) => {
             let reason = match refusal.reason() {
                 "GlobalConflict" => Reason::GlobalConflict,
@@ -253,6 +257,33 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             format!("revision {wanted} runs, but a reboot would lose it: {why}"),
         ),
     }
+}
+
+/// Where running left what was confirmed, and what becomes of that.
+fn drifted(wanted: &str, Drift { departures, fate }: &Drift) -> String {
+    let places: Vec<String> = departures
+        .iter()
+        .map(|Departure { path, wanted, found }| {
+            let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+            match (wanted, found) {
+                (Some(wanted), Some(found)) => format!("{place}wanted `{wanted}`, found `{found}`"),
+                (Some(wanted), None) => format!("{place}wanted `{wanted}`, found nothing"),
+                (None, Some(found)) => format!("{place}found `{found}`"),
+                (None, None) => place,
+            }
+        })
+        .collect();
+    let fate = match fate {
+        Fate::PutBack => "it is put back".to_owned(),
+        Fate::Reported => "only reported, as the policy says".to_owned(),
+        Fate::Later { at: _, why: why @ Patience::Person(_) } => {
+            format!("it is put back 5 minutes after it was first seen, because {why}")
+        }
+        Fate::Later { at: _, why: why @ Patience::TugOfWar(_) } => {
+            format!("it is put back later, because it was {why}")
+        }
+    };
+    format!("running left revision {wanted} ({}); {fate}", brief(&places, ", "))
 }
 
 /// Why a change was undone, and what is still not as it was before it.

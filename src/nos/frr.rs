@@ -20,6 +20,7 @@ use crate::nos::{NosDriver, NosError};
 use crate::vty::{Daemon, Vty};
 
 pub mod canary;
+mod person;
 
 use canary::Canary;
 
@@ -240,6 +241,10 @@ impl NosDriver for FrrDriver {
         let texts = self.texts(ANSWER, "show running-config").await?;
         let text = dialect::merge(&texts);
         Ok(Running { texts: BTreeMap::from([(dialect::OWNER.to_owned(), self.conceal(&text))]) })
+    }
+
+    async fn editor(&mut self) -> Option<String> {
+        person::at_the_command_line(&self.places)
     }
 
     async fn apply(&mut self, plan: &Plan) -> Result<Vec<String>, NosError> {

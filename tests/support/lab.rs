@@ -171,9 +171,15 @@ impl Lab {
         }
     }
 
+    /// The token of the agent's pod on a node, in a kubeconfig: what the ServiceAccount may do, and by the policy only for
+    /// that node.
+    pub fn kubeconfig(&self, node: &str) -> String {
+        self.lab(&["kubeconfig", "--sa", "switchlet/agent", "--node", node]).trim().to_owned()
+    }
+
     /// An agent on a leaf, with the ServiceAccount's own rights.
     pub fn agent(&self, leaf: &str) -> Agent {
-        let kubeconfig = self.lab(&["kubeconfig", "--sa", "switchlet/agent"]).trim().to_owned();
+        let kubeconfig = self.kubeconfig(leaf);
         self.agent_with(leaf, &["--namespace", "switchlet", "--kubeconfig", &kubeconfig])
     }
 

@@ -1,4 +1,9 @@
+#![expect(clippy::disallowed_methods, reason = "an instant to count from")]
+
+use std::time::Instant;
+
 use super::*;
+use crate::change::drift::Patience;
 use crate::health::condition::InputProblem;
 use crate::intent::snapshot::ObjectName;
 use crate::intent::snapshot::objects::Meta;
@@ -19,6 +24,7 @@ struct Pass {
     generation: i64,
     policy: ApplyPolicy,
     pause: Standing,
+    drift: Option<Drift>,
 }
 
 fn pass() -> Pass {
@@ -30,6 +36,7 @@ fn pass() -> Pass {
         generation: 1,
         policy: ApplyPolicy::Enforce,
         pause: Standing::Free,
+        drift: None,
     }
 }
 
@@ -63,6 +70,7 @@ impl Pass {
             plan: &Plan::default(),
             policy: self.policy,
             pause: &self.pause,
+            drift: self.drift.as_ref().map(|drift| (drift, Some(at(300)))),
             validator: "frr",
             guard: "none",
             judged: Some(Ok(&self.judgement)),
@@ -78,6 +86,40 @@ fn word(status: &Value, kind: &str) -> String {
     let all = status["conditions"].as_array().unwrap();
     let found = all.iter().find(|condition| condition["type"] == kind).unwrap();
     format!("{}/{}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+}
+
+#[test]
+fn whoever_waits_for_a_slot_is_as_healthy_as_it_was() {
+    let mut speaker = Speaker::default();
+    pass().said(&mut speaker, at(0));
+    let waits = || pass().of(2).with(ChangeStatus::AwaitingSlot("the change of leaf2 is under way".into()));
+    let (node, status) = waits().said(&mut speaker, at(1));
+    assert_eq!(node.conditions[CONFIG_APPLIED].condition.reason, Reason::Applied);
+    assert_eq!(node.health, Some("ok"));
+    assert_eq!(
+        [word(&status, "Ready"), word(&status, "Reconciling"), word(&status, "Stalled")],
+        ["False/AwaitingSlot", "True/AwaitingSlot", "False/AwaitingSlot"]
+    );
+}
+
+#[test]
+fn drift_is_shown_by_place_with_the_time_it_was_first_seen() {
+    let departure =
+        Departure { path: "router bgp 65001".into(), wanted: Some("maximum-paths 8".into()), found: None };
+    let drift = |fate| Some(Drift { departures: vec![departure.clone(); 60], fate });
+    let mut speaker = Speaker::default();
+    let (_, status) = pass().said(&mut speaker, at(0));
+    assert_eq!(status.get("drift"), None);
+    let why = Patience::Person("vtysh on pts/3 (pid 7)".into());
+    let later = Pass { drift: drift(Fate::Later { at: Instant::now(), why }), ..pass() };
+    for second in [1, 20] {
+        let (_, status) = later.said(&mut speaker, at(second));
+        let shown = &status["drift"];
+        assert_eq!((&shown["since"], &shown["until"]), (&json!(seconds(at(1))), &json!(seconds(at(300)))));
+        assert_eq!((&shown["fate"], &shown["omitted"]), (&json!("Later"), &json!(10)));
+        assert_eq!(shown["differences"][0], json!({"path": "router bgp 65001", "wanted": "maximum-paths 8"}));
+        assert_eq!(shown["why"], "vtysh on pts/3 (pid 7) has the configuration open");
+    }
 }
 
 #[test]

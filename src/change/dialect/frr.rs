@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::change::drift::Departure;
 use crate::intent::snapshot::digest;
 
 mod dwell;
@@ -91,6 +92,10 @@ impl change::Dialect for Frr {
     fn dwell(&self, plan: &Plan, running: &Running) -> Duration {
         let running = running.texts.get(OWNER).map(String::as_str).unwrap_or_default();
         plan.owners.get(OWNER).map_or(Duration::ZERO, |plan| dwell::of(plan, running))
+    }
+
+    fn departures(&self, plan: &Plan) -> Vec<Departure> {
+        plan.owners.values().flat_map(hunks::departures).collect()
     }
 
     fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal> {

@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use super::state::{Flight, State};
 use super::{CommitMachine, LOOK_TIME, TRIES, WAY_BACK};
-use crate::change::consent::{self, Hold, Why};
+use crate::change::consent::{self, Cause, Hold, Why};
 use crate::change::diff::{Global, Plan, Refusal, Running};
+use crate::change::drift::Fate;
 use crate::change::look::Measured;
-use crate::change::{
-    ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, DriftPolicy, Known, Target, Tried, Want,
-};
+use crate::change::{ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, Known, Target, Tried, Want};
 
 impl<D: Dialect> CommitMachine<D> {
     pub(super) fn plan_for(
@@ -53,10 +52,7 @@ impl<D: Dialect> CommitMachine<D> {
                     return State::Waiting { until: now + DRIFT_PERIOD };
                 }
                 match self.reason_to_wait(&want, &plan, None) {
-                    None => {
-                        self.status = ChangeStatus::InProgress;
-                        return self.go(&want, want.target.clone(), plan, running, now);
-                    }
+                    None => return self.queue(&want, plan, running, now),
                     // Sessions that are down already do not count: look which ones are.
                     Some(held) if is_over_budget(&held) => return State::Weighing { plan, running },
                     Some(held) => held,
@@ -71,11 +67,36 @@ impl<D: Dialect> CommitMachine<D> {
         let Some(want) = self.want.clone() else { return State::Idle };
         let live = seen.sessions.as_ref().ok().map(|sessions| sessions.keys().cloned().collect());
         match self.reason_to_wait(&want, plan, live.as_ref()) {
+            None => self.queue(&want, plan.clone(), running, now),
+            Some(held) => self.hold(held, &want, running, now),
+        }
+    }
+
+    /// Nothing is in the way on this switch. What comes from Git waits for its turn among the switches of the group; what the
+    /// cluster causes, and what puts drift back, does not.
+    fn queue(&mut self, want: &Want, plan: Plan, running: Running, now: Instant) -> State {
+        if self.memory.cause(&want.target) != Cause::Routine {
+            return State::Queueing { plan, running };
+        }
+        self.status = ChangeStatus::InProgress;
+        self.go(want, want.target.clone(), plan, running, now)
+    }
+
+    /// The answer to whether the slot is ours.
+    pub(super) fn queued(
+        &mut self,
+        plan: Plan,
+        running: Running,
+        missing: Option<String>,
+        now: Instant,
+    ) -> State {
+        let Some(want) = self.want.clone() else { return State::Idle };
+        match missing {
             None => {
                 self.status = ChangeStatus::InProgress;
-                self.go(&want, want.target.clone(), plan.clone(), running, now)
+                self.go(&want, want.target.clone(), plan, running, now)
             }
-            Some(held) => self.hold(held, &want, running, now),
+            Some(why) => self.hold(ChangeStatus::AwaitingSlot(why), &want, running, now),
         }
     }
 
@@ -167,12 +188,34 @@ impl<D: Dialect> CommitMachine<D> {
         now: Instant,
     ) -> State {
         if self.is_confirmed(&target) {
-            self.drifts += 1;
-            if want.drift == DriftPolicy::Report {
-                self.status = self.held.clone().unwrap_or(ChangeStatus::Drifted);
-                return State::Waiting { until: now + DRIFT_PERIOD };
-            }
+            return State::Suspecting { plan, running, target };
         }
+        self.depart(want, target, plan, running, now)
+    }
+
+    /// Running left the confirmed text; whether it is put back now.
+    pub(super) fn drifted(
+        &mut self,
+        plan: Plan,
+        running: Running,
+        target: Target,
+        editor: Option<String>,
+        now: Instant,
+    ) -> State {
+        let Some(want) = self.want.clone() else { return State::Idle };
+        let fate = self.drift.seen(self.dialect.departures(&plan), want.drift, editor, now);
+        let look = now + DRIFT_PERIOD;
+        let until = match fate {
+            Fate::PutBack => return self.depart(&want, target, plan, running, now),
+            Fate::Reported => look,
+            Fate::Later { at, why: _ } => look.min(at),
+        };
+        let said = self.held.clone().or_else(|| self.drift.last().cloned().map(ChangeStatus::Drifted));
+        self.status = said.unwrap_or(ChangeStatus::InProgress);
+        State::Waiting { until }
+    }
+
+    fn depart(&mut self, want: &Want, target: Target, plan: Plan, running: Running, now: Instant) -> State {
         // What is found must be on disk before it is written over.
         for (owner, plan) in &plan.owners {
             let journal = self.memory.journal.entry(owner.clone()).or_default();

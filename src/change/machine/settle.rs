@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use super::state::{Flight, Settled, State};
 use super::{CommitMachine, GOOD_LOOKS, LOOK_BACK, LOOK_GAP, LOSS, MOST_TRIED};
+use crate::change::consent::Cause;
 use crate::change::diff::{Plan, Running};
 use crate::change::impact::{Class, Impact};
 use crate::change::look::{self, Measured, Verdict};
+use crate::change::slot::{End, Need};
 use crate::change::{ChangeStatus, Dialect, Failure, FailureCause, Known, Tried, Undo};
 
 impl<D: Dialect> CommitMachine<D> {
@@ -127,6 +129,9 @@ impl<D: Dialect> CommitMachine<D> {
 
     /// The text is not tried again, unless it is not to blame.
     fn undone(&mut self, flight: &Flight, failure: Failure) {
+        if self.memory.cause(&flight.target) != Cause::Routine {
+            self.slot = Need::Settled(End::Failed);
+        }
         let hash = flight.target.candidate.hash();
         let tried = &mut self.memory.tried;
         let same = |tried: &Tried| {

@@ -21,6 +21,17 @@ pub(super) enum State {
         plan: Plan,
         running: Running,
     },
+    /// Running left the confirmed text: is somebody at it?
+    Suspecting {
+        plan: Plan,
+        running: Running,
+        target: Target,
+    },
+    /// Nothing but the rollout slot is missing.
+    Queueing {
+        plan: Plan,
+        running: Running,
+    },
     Measuring {
         plan: Plan,
         flight: Box<Flight>,

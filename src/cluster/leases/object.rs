@@ -26,6 +26,10 @@ pub(super) fn annotate(lease: &mut Lease, key: &str, value: &str) {
     lease.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
 }
 
+pub(super) fn annotation<'a>(lease: &'a Lease, key: &str) -> Option<&'a str> {
+    lease.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
 /// Nobody's; who had the last turn stays.
 pub(super) fn empty(lease: &mut Lease) {
     let annotations = lease.metadata.annotations.get_or_insert_default();
@@ -38,14 +42,13 @@ pub(super) fn empty(lease: &mut Lease) {
 /// A Lease as a slot; `None` if it is no slot. It was `heard` of just then.
 pub(super) fn seen(lease: &Lease, heard: Instant) -> Option<Slot> {
     let (group, number) = slot::place(lease.metadata.name.as_deref()?)?;
-    let annotation = |key: &str| lease.metadata.annotations.as_ref().and_then(|all| all.get(key));
-    let count = |key: &str| annotation(key).and_then(|text| text.parse().ok());
+    let count = |key: &str| annotation(lease, key).and_then(|text| text.parse().ok());
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.filter(|name| !name.is_empty()).map(|name| Holder {
         name,
         release: count(RELEASE).unwrap_or(0),
         // What is not understood is no success.
-        outcome: match annotation(OUTCOME).map(String::as_str) {
+        outcome: match annotation(lease, OUTCOME) {
             Some("running") => Outcome::Running,
             _ => Outcome::Failed,
         },
@@ -60,7 +63,7 @@ pub(super) fn seen(lease: &Lease, heard: Instant) -> Option<Slot> {
         number,
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
         turn: count(TURN).unwrap_or(0),
-        last: annotation(LAST).cloned(),
+        last: annotation(lease, LAST).map(str::to_owned),
         holder,
     })
 }

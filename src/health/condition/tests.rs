@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use super::*;
 use crate::change::diff::Refusal;
@@ -24,6 +25,15 @@ fn vip(state: State, rung: Option<Rung>) -> VipVerdict {
         message: "words".into(),
         differences: Vec::new(),
     }
+}
+
+fn drift(fate: Fate) -> Drift {
+    let departure = Departure {
+        path: "router bgp 65001".into(),
+        wanted: Some("maximum-paths 8".into()),
+        found: Some("maximum-paths 2".into()),
+    };
+    Drift { departures: vec![departure], fate }
 }
 
 fn fault(fault: Fault) -> Standing {
@@ -164,6 +174,8 @@ fn the_label_is_the_worst_condition() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn every_status_of_a_change_has_its_words() {
     let lines = vec!["+ a".to_owned(), "- b".to_owned()];
     let foreign = Refusal::ForeignLine { line: "hostname x".into() };
@@ -191,7 +203,18 @@ fn every_status_of_a_change_has_its_words() {
             Reason::PlanChanged,
             "revision r1 waits: plan 0123456789ab has lines whose effect no rule knows: `bgp mystery`; approved is plan ba9876543210 (set",
         ),
-        (ChangeStatus::Drifted, Status::False, Reason::Drifted, "running left revision r1"),
+        (
+            ChangeStatus::Drifted(drift(Fate::Reported)),
+            Status::False,
+            Reason::Drifted,
+            "running left revision r1 (router bgp 65001: wanted `maximum-paths 8`, found `maximum-paths 2`); only reported",
+        ),
+        (
+            ChangeStatus::Drifted(drift(Fate::Later { at: Instant::now(), why: Patience::TugOfWar(4) })),
+            Status::False,
+            Reason::Drifted,
+            "it is put back later, because it was put back 4 times within an hour, and changed again",
+        ),
         (
             ChangeStatus::Refused(foreign),
             Status::False,

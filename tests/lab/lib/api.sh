@@ -81,7 +81,7 @@ api_cmd() {
 	for p in ${2:-apiserver etcd}; do act "$action" "$(api_pid "$p")" "$p"; done
 }
 
-# kubeconfig --admin | --sa NAMESPACE/NAME [--pod POD] | NAME
+# kubeconfig --admin | --sa NAMESPACE/NAME [--pod POD | --node NODE] | NAME
 kubeconfig_cmd() {
 	local sa token file
 	case ${1:-} in
@@ -95,7 +95,7 @@ kubeconfig_cmd() {
 		file=sa-${sa%%/*}-${sa#*/}
 		shift 2
 		;;
-	"" | -* | */*) usage_error "kubeconfig --admin | --sa NAMESPACE/NAME [--pod POD] | NAME" ;;
+	"" | -* | */*) usage_error "kubeconfig --admin | --sa NAMESPACE/NAME [--pod POD | --node NODE] | NAME" ;;
 	*) # the agent of that name: the project's ServiceAccount once it is installed, the admin before
 		sa=switchlet/agent file=$1
 		shift
@@ -107,6 +107,13 @@ kubeconfig_cmd() {
 		;;
 	esac
 	local -a bound=()
+	if [ "${1:-}" = --node ]; then # as --pod, with a Pod of that name on that node; nothing runs in it
+		kubectl_admin apply -f - >/dev/null <<-EOF
+			{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "${2:?}", "namespace": "${sa%%/*}"}, "spec":
+			{"nodeName": "$2", "serviceAccountName": "${sa#*/}", "containers": [{"name": "agent", "image": "none"}]}}
+		EOF
+		set -- --pod "$2"
+	fi
 	if [ "${1:-}" = --pod ]; then # the token then names the Pod and its Node
 		bound=(--bound-object-kind Pod --bound-object-name "${2:?}")
 		file=$file-$2

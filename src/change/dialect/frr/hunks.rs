@@ -2,6 +2,7 @@
 
 use super::{Path, is_block, slot};
 use crate::change::diff::OwnerPlan;
+use crate::change::drift::Departure;
 
 /// What changes in one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,34 +24,51 @@ pub enum Changed {
 
 /// The changes of `plan`, block by block.
 pub fn hunks(plan: &OwnerPlan) -> Vec<Hunk> {
+    let mut hunks: Vec<Hunk> = Vec::new();
+    for Departure { path: block, wanted, found } in departures(plan) {
+        let lines = found.map(Changed::Removed).into_iter().chain(wanted.map(Changed::Added));
+        match hunks.iter_mut().find(|hunk| hunk.block == block) {
+            Some(hunk) => hunk.lines.extend(lines),
+            None => hunks.push(Hunk { block, lines: lines.collect() }),
+        }
+    }
+    hunks
+}
+
+/// Where running is not what `plan` leads to: block by block, in each first what only goes, then what comes, beside the
+/// line that it takes the place of.
+pub fn departures(plan: &OwnerPlan) -> Vec<Departure> {
     let added: Vec<Path> = plan.add.iter().map(|line| split(line)).collect();
-    let mut removed: Vec<Path> = plan.remove.iter().map(|line| split(line)).collect();
+    let removed: Vec<Path> = plan.remove.iter().map(|line| split(line)).collect();
     let mut blocks: Vec<&[String]> = Vec::new();
-    let before = removed.clone();
-    for path in added.iter().chain(&before) {
+    for path in added.iter().chain(&removed) {
         let block = &path[..path.len() - 1];
         if !blocks.contains(&block) {
             blocks.push(block);
         }
     }
-    let mut hunks = Vec::new();
+    let mut departures = Vec::new();
     for block in blocks {
         let of_block = |path: &&Path| path[..path.len() - 1] == *block;
-        let mut new: Vec<Changed> = Vec::new();
-        for path in added.iter().filter(of_block) {
-            let same = |other: &Path| {
-                of_block(&other) && slot(other).is_some_and(|other| slot(path).as_ref() == Some(&other))
-            };
-            if let Some(at) = removed.iter().position(same) {
-                new.extend(removed.remove(at).pop().map(Changed::Removed));
-            }
-            new.extend(path.last().cloned().map(Changed::Added));
-        }
-        let gone = removed.iter().filter(of_block).filter_map(|path| path.last().cloned());
-        let lines = gone.map(Changed::Removed).chain(new).collect();
-        hunks.push(Hunk { block: block.join(" / "), lines });
+        let mut gone: Vec<&Path> = removed.iter().filter(of_block).collect();
+        let new: Vec<(&Path, Option<&Path>)> = added
+            .iter()
+            .filter(of_block)
+            .map(|path| {
+                let same =
+                    |other: &&Path| slot(other).is_some_and(|other| slot(path).as_ref() == Some(&other));
+                (path, gone.iter().position(same).map(|at| gone.remove(at)))
+            })
+            .collect();
+        let both = gone.into_iter().map(|found| (None, Some(found)));
+        let both = both.chain(new.into_iter().map(|(path, found)| (Some(path), found)));
+        departures.extend(both.map(|(wanted, found)| Departure {
+            path: block.join(" / "),
+            wanted: wanted.and_then(|path| path.last().cloned()),
+            found: found.and_then(|path| path.last().cloned()),
+        }));
     }
-    hunks
+    departures
 }
 
 /// The blocks of a line of a plan, and the line. A description may hold the separator itself, so only what opens a block is
