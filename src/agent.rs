@@ -450,6 +450,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
         loop {
             let step = self.machine.step(Instant::now().into_std());
+            tracing::debug!(step = step.name(), "step");
             let seen = match step {
                 Step::Rest => {
                     self.machine_wakes = None;

@@ -249,6 +249,25 @@ pub enum Step {
     Rest,
 }
 
+impl Step {
+    /// For the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadRunning => "read-running",
+            Self::SeekEditor => "seek-editor",
+            Self::TakeSlot => "take-slot",
+            Self::Measure(_) => "measure",
+            Self::Arm(_) => "arm",
+            Self::Apply(_) => "apply",
+            Self::Confirm => "confirm",
+            Self::WriteStartup { .. } => "write-startup",
+            Self::Disarm => "disarm",
+            Self::Wait(_) => "wait",
+            Self::Rest => "rest",
+        }
+    }
+}
+
 /// What the shell reports back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {

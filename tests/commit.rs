@@ -10,6 +10,8 @@
 mod lab;
 #[path = "support/release.rs"]
 mod release;
+#[path = "support/scene.rs"]
+mod scene;
 #[path = "support/switch.rs"]
 mod switch;
 
@@ -20,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use lab::{Agent, eventually, wait_for};
 use release::Release;
-use serde_json::Value;
-use switch::{SETTINGS, Switch, nodes};
+use scene::{APPLIED, DENY_ALL, HARMLESS, SOON, Scene, WINDOW, kill};
+use switch::Switch;
 
 on_each_frr!(
     a_filter_that_drops_all_vips_is_undone,
@@ -31,107 +33,6 @@ on_each_frr!(
     the_guard_may_die_too,
     without_a_way_back_on_disk_nothing_is_changed,
 );
-
-const SOON: Duration = Duration::from_secs(60);
-const VIP: &str = "203.0.113.10/32";
-const APPLIED: &str = "configuration applied, read back and saved";
-/// What everything below is measured by.
-const WINDOW: u64 = 20;
-/// A filter in front of all others. bgpd obeys it five seconds later, long after vtysh has returned.
-const DENY_ALL: &str = "{% extends \"builtin/frr.conf.tera\" %}\n\
-     {% block policies %}{{ super() }}route-map SWITCHLET-FROM-SPEAKERS deny 1\nexit\n!\n{% endblock %}\n";
-/// Something harmless that is as new.
-const HARMLESS: &str = "{% extends \"builtin/frr.conf.tera\" %}\n\
-     {% block end %}ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24\n{% endblock %}\n";
-
-fn switch_object() -> String {
-    format!(
-        "apiVersion: switchlet.io/v1alpha1\nkind: Switch\nmetadata: {{name: leaf1}}\n\
-         spec: {{nos: frr, configMaps: [{{name: leaf1}}], apply: {{confirmTimeout: {WINDOW}s}}}}\n"
-    )
-}
-
-fn service() -> String {
-    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
-     spec: {type: LoadBalancer, externalTrafficPolicy: Cluster}\n\
-     status: {loadBalancer: {ingress: [{ip: 203.0.113.10}]}}\n---\n\
-     apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-     metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\n\
-     endpoints: [{addresses: [10.0.1.1]}]\n"
-        .to_owned()
-}
-
-/// A leaf on which three speakers announce a VIP, and all is well.
-struct Scene {
-    switch: Switch,
-    startup: Vec<u8>,
-    sessions: Vec<(String, u64)>,
-}
-
-impl Scene {
-    fn up(release: Release) -> Option<Self> {
-        let objects = [nodes(), switch_object(), service()].join("---\n");
-        let switch = Switch::up(release, SETTINGS, &objects)?;
-        for server in ["s1", "s2", "s3"] {
-            switch.lab.lab(&["announce", server, VIP]);
-        }
-        Some(Self { switch, startup: Vec::new(), sessions: Vec::new() })
-    }
-
-    fn well(&mut self, agent: &Agent) {
-        Switch::log_has(agent, 0, APPLIED);
-        self.forwards("all is well");
-        wait_for("the verdict", SOON, || {
-            let verdict = self.switch.lab.verdict("leaf1");
-            if verdict["verdict"] == "ok" { Ok(()) } else { Err(verdict.to_string()) }
-        });
-        self.startup = self.switch.startup();
-        self.sessions = self.sessions();
-    }
-
-    fn hops(&self) -> usize {
-        self.switch.lab.kernel("leaf1", VIP).map_or(0, |hops| hops.len())
-    }
-
-    fn forwards(&self, what: &str) {
-        let limit = Duration::from_secs(WINDOW) + SOON;
-        wait_for(&format!("three next-hops: {what}"), limit, || match self.hops() {
-            3 => Ok(()),
-            other => Err(format!("{other} next-hops\n{}", self.switch.lab.running("leaf1"))),
-        });
-    }
-
-    /// Each speaker's session, and how often it was dropped.
-    fn sessions(&self) -> Vec<(String, u64)> {
-        let text = self.switch.lab.lab(&["vtysh", "leaf1", "-c", "show bgp ipv4 unicast summary json"]);
-        let json: Value = serde_json::from_str(&text).unwrap();
-        let peers = json["peers"].as_object().cloned().unwrap_or_default();
-        peers.iter().map(|(peer, of)| (peer.clone(), of["connectionsDropped"].as_u64().unwrap())).collect()
-    }
-
-    fn bundle(&mut self, template: Option<&str>) {
-        let mut texts = vec![("switch.yaml", SETTINGS)];
-        texts.extend(template.map(|text| ("frr.conf.tera", text)));
-        self.switch.bundle.publish(&texts);
-    }
-
-    /// What runs, what survives a reboot, the sessions and the table are what they were.
-    fn untouched(&self, what: &str) {
-        self.forwards(what);
-        let running = self.switch.lab.running("leaf1");
-        assert!(!running.contains("route-map SWITCHLET-FROM-SPEAKERS deny"), "{what}: {running}");
-        assert_eq!(self.switch.startup(), self.startup, "{what}: startup was touched");
-        assert_eq!(self.sessions(), self.sessions, "{what}: a session was dropped");
-    }
-
-    fn record(&self) -> PathBuf {
-        self.switch.lab.scratch("agent-leaf1/change.json")
-    }
-}
-
-fn kill(agent: &Agent, signal: &str) {
-    assert!(Command::new("kill").args([signal, &agent.pid().to_string()]).status().unwrap().success());
-}
 
 fn a_filter_that_drops_all_vips_is_undone(release: Release) {
     let Some(mut scene) = Scene::up(release) else { return };

@@ -267,6 +267,11 @@ const OUTSIDE: &[Edit] = &[
         "ip prefix-list VIPS seq 10 permit 203.0.113.0/24 ge 32",
         "+\nip prefix-list VIPS seq 20 permit 198.51.100.0/24 ge 32",
     ),
+    // It gets another number, and no route is lost meanwhile.
+    edit(
+        "ip prefix-list VIPS seq 10 permit 203.0.113.0/24 ge 32",
+        "ip prefix-list VIPS seq 20 permit 203.0.113.0/24 ge 32",
+    ),
     known(
         "ip prefix-list VIPS seq 10 permit 203.0.113.0/24 ge 32",
         "ip prefix-list VIPS seq 10 permit 198.51.100.0/24 ge 32",

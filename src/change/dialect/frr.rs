@@ -263,7 +263,7 @@ fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerP
         impact: impact::foretell(change),
         add: add.iter().map(|path| show(path)).collect(),
         remove: remove.iter().chain(&replaced).map(|path| show(path)).collect(),
-        commands: commands(&add, &remove, &wanted_blocks(wanted), &is_named_block),
+        commands: commands(&add, &remove, &replaced, &wanted_blocks(wanted), &is_named_block),
         ..OwnerPlan::default()
     })
 }
@@ -273,20 +273,27 @@ fn wanted_blocks(wanted: &[Path]) -> BTreeSet<Path> {
     wanted.iter().flat_map(|path| (1..=path.len()).map(|depth| path[..depth].to_vec())).collect()
 }
 
+/// `replaced` are the lines that some of `add` overwrite.
 fn commands(
     add: &[&Path],
     remove: &[&Path],
+    replaced: &[&Path],
     remaining: &BTreeSet<Path>,
     goes_whole: &dyn Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut writer = Writer::default();
+    let moved = renumbered(add, remove.iter().chain(replaced).copied());
+    for path in &moved {
+        writer.write(context(path), &negation(path), false);
+    }
     for stage in STAGES {
         for path in add.iter().filter(|path| stage_of(path) == stage) {
             writer.write(context(path), &path[path.len() - 1], is_block(path));
         }
         writer.leave();
     }
-    let removals = collapse(remove, remaining, goes_whole);
+    let remove: Vec<&Path> = remove.iter().copied().filter(|path| !moved.contains(path)).collect();
+    let removals = collapse(&remove, remaining, goes_whole);
     for stage in STAGES.into_iter().rev() {
         for path in removals.iter().filter(|path| stage_of(path) == stage) {
             writer.write(context(path), &negation(path), false);
@@ -294,6 +301,22 @@ fn commands(
         writer.leave();
     }
     writer.lines
+}
+
+/// Entries of prefix-lists that only get another number: FRR silently takes no entry that says what another one of the list
+/// says already, so these go first. What that leaves out for a moment nobody sees: route-maps wait for their delay timer.
+fn renumbered<'a>(add: &[&Path], gone: impl Iterator<Item = &'a Path>) -> Vec<&'a Path> {
+    let new: BTreeSet<(&str, &str)> = add.iter().filter_map(|path| entry(path)).collect();
+    gone.filter(|path| entry(path).is_some_and(|entry| new.contains(&entry))).collect()
+}
+
+/// The list of an entry, and what it says whatever its number.
+fn entry(path: &[String]) -> Option<(&str, &str)> {
+    let [line] = path else { return None };
+    let (list, rest) = line.split_once(" seq ")?;
+    let is_list = ["ip prefix-list ", "ipv6 prefix-list "].iter().any(|word| list.starts_with(word));
+    let (_, says) = rest.split_once(' ').filter(|_| is_list)?;
+    Some((list, says))
 }
 
 /// The order in which lines become effective without letting anything unfiltered in; they go in reverse.

@@ -156,6 +156,37 @@ fn adds_come_before_deletes() {
 }
 
 #[test]
+fn an_entry_that_only_gets_another_number_goes_before_it_comes() {
+    let list = |entries: &[(u32, &str)]| -> String {
+        entries
+            .iter()
+            .map(|(seq, prefix)| {
+                format!("ip prefix-list SWITCHLET-VIPS-V4 seq {seq} permit 203.0.{prefix}.0/24 ge 32\n")
+            })
+            .collect()
+    };
+    let before = list(&[(10, "1"), (20, "2")]);
+    for (after, expected) in [
+        // Another number.
+        (list(&[(10, "1"), (30, "2")]), ["no 20 2", "30 2"].as_slice()),
+        // The first one goes, and the second one gets its number.
+        (list(&[(10, "2")]), &["no 20 2", "10 2"]),
+        // They change places.
+        (list(&[(10, "2"), (20, "1")]), &["no 10 1", "no 20 2", "10 2", "20 1"]),
+        // A new one before both.
+        (list(&[(10, "3"), (20, "1"), (30, "2")]), &["no 10 1", "no 20 2", "10 3", "20 1", "30 2"]),
+    ] {
+        let plan = planned(&before, &after);
+        let short = |line: &String| {
+            line.replace("ip prefix-list SWITCHLET-VIPS-V4 seq ", "")
+                .replace("permit 203.0.", "")
+                .replace(".0/24 ge 32", "")
+        };
+        assert_eq!(plan.commands.iter().map(short).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn what_is_not_ours_by_name_is_refused() {
     for (context, line) in [
         ("", "ip route 0.0.0.0/0 10.0.0.1"),

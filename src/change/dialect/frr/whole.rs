@@ -100,7 +100,7 @@ fn difference(running: &[Path], wanted: &[Path], release: Option<Release>) -> Op
         remove: gone.iter().copied().chain(lost).map(show).collect(),
         commands: first
             .into_iter()
-            .chain(commands(&add, &remove, &wanted_blocks(wanted), &goes_whole))
+            .chain(commands(&add, &remove, &replaced, &wanted_blocks(wanted), &goes_whole))
             .collect(),
         ..OwnerPlan::default()
     })
