@@ -311,6 +311,8 @@ impl Drop for Agent {
 /// True as soon as `check` is, within `limit`.
 pub fn eventually(limit: Duration, mut check: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
+    // To ask kubectl or vtysh costs a machine of two cores more than what is asked about.
+    let mut pause = Duration::from_millis(60);
     loop {
         if check() {
             return true;
@@ -318,7 +320,8 @@ pub fn eventually(limit: Duration, mut check: impl FnMut() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(pause);
+        pause = (pause * 5 / 4).min(Duration::from_millis(700));
     }
 }
 

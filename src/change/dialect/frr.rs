@@ -153,8 +153,9 @@ pub fn merge<D: AsRef<str> + Ord>(texts: &BTreeMap<D, String>) -> String {
         let mut taken = false;
         for raw in text.lines() {
             if !raw.starts_with([' ', '!']) && !raw.is_empty() && !matches!(raw, "exit" | "end") {
-                let filter =
-                    ["ip prefix-list ", "ipv6 prefix-list ", "route-map "].iter().any(|f| raw.starts_with(f));
+                let filter = ["ip prefix-list ", "ipv6 prefix-list ", "route-map ", "no route-map "]
+                    .iter()
+                    .any(|f| raw.starts_with(f));
                 taken = match daemon.as_ref() {
                     "bgpd" => true,
                     // `bfd` and `router bgp` are their daemons' own; every daemon repeats what is common to all.
@@ -340,7 +341,7 @@ fn stage_of(path: &[String]) -> Stage {
         Stage::Filter
     } else if top == "bfd" {
         Stage::Profile
-    } else if top.starts_with("route-map ") {
+    } else if top.strip_prefix("no ").unwrap_or(top).starts_with("route-map ") {
         Stage::Policy
     } else if top.starts_with("router bgp ") {
         let line = path[path.len() - 1].as_str();
@@ -548,6 +549,10 @@ fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
     }
     if top.starts_with("route-map ") {
         return word(top, 1);
+    }
+    // `no route-map NAME optimization`
+    if top.starts_with("no route-map ") {
+        return word(top, 2);
     }
     if top == "bfd" {
         return path.len() > 1 && word(&path[1], 1);

@@ -38,8 +38,15 @@ pub(super) fn check(running: &[Path], wanted: &[Path], known: Known<'_>) -> Resu
                 && context(other) == context(path)
                 && slot(other).as_deref() == Some(wanted_slot.as_str())
         });
+        // Ours was confirmed there: another value is drift.
+        let set = known.journal.iter().any(|global| {
+            global.context == context(path)
+                && global.slot == wanted_slot
+                && global.set == path[path.len() - 1]
+        });
+        let drifted = set && confirmed.contains(path);
         if let Some(found) = found
-            && (instance || !confirmed.contains(found))
+            && (instance || !(drifted || confirmed.contains(found)))
             && !known
                 .adopt
                 .iter()
@@ -76,6 +83,8 @@ pub(super) fn settle(running: &[Path], wanted: &[Path], known: &[Global], ours: 
         let found = match (&runs, entry) {
             // What runs is what we set: what was there before is known already.
             (Some(runs), Some(entry)) if entry.set == runs[runs.len() - 1] => entry.found.clone(),
+            // Ours has drifted; what was there before us is still that.
+            (Some(_), Some(entry)) if entry.set == path[path.len() - 1] => entry.found.clone(),
             // It was like that before us, and stays so after us.
             (Some(runs), _) if runs == path => continue,
             (runs, _) => runs.as_ref().and_then(|runs| runs.last().cloned()),

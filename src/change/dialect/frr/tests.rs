@@ -413,6 +413,28 @@ fn resilience_of_all_groups_is_a_global_of_ours() {
 }
 
 #[test]
+fn a_global_of_ours_that_somebody_changes_has_drifted() {
+    let text = |paths: u32| {
+        format!(
+            "router bgp 65001\n address-family ipv4 unicast\n  maximum-paths {paths}\n exit-address-family\nexit\n"
+        )
+    };
+    let adopt = ["maximum-paths 4".to_owned()];
+    let first = plan(&text(4), &text(64), Known { adopt: &adopt, ..Known::default() }).unwrap().unwrap();
+    assert_eq!(first.globals[0].found.as_deref(), Some("maximum-paths 4"));
+    let (confirmed, other) = (text(64), text(32));
+    let known = Known { confirmed: Some(&confirmed), adopt: &[], journal: &first.globals };
+    let back = plan(&text(2), &confirmed, known).unwrap().unwrap();
+    assert!(back.commands.contains(&"  maximum-paths 64".to_owned()), "{:?}", back.commands);
+    assert_eq!(back.globals, first.globals, "what was there before us is still that");
+    // A commit that wants another value than both has met somebody else's.
+    assert_eq!(plan(&text(2), &other, known).unwrap_err().reason(), "GlobalConflict");
+    // What we did not set is not ours to put back.
+    let nothing_set = Known { journal: &[], ..known };
+    assert_eq!(plan(&text(2), &confirmed, nothing_set).unwrap_err().reason(), "GlobalConflict");
+}
+
+#[test]
 fn a_neighbour_of_somebody_else_is_not_taken_over() {
     let wanted = OURS.replace("neighbor 192.168.1.11 peer", "neighbor 10.0.12.1 peer");
     let refusal = plan(FOREIGN, &wanted, Known::default()).unwrap_err();
