@@ -158,12 +158,10 @@ fn adds_come_before_deletes() {
 #[test]
 fn an_entry_that_only_gets_another_number_goes_before_it_comes() {
     let list = |entries: &[(u32, &str)]| -> String {
-        entries
-            .iter()
-            .map(|(seq, prefix)| {
-                format!("ip prefix-list SWITCHLET-VIPS-V4 seq {seq} permit 203.0.{prefix}.0/24 ge 32\n")
-            })
-            .collect()
+        let line = |(seq, prefix): &(u32, &str)| {
+            format!("ip prefix-list SWITCHLET-VIPS-V4 seq {seq} permit 203.0.{prefix}.0/24 ge 32\n")
+        };
+        entries.iter().map(line).collect::<Vec<_>>().concat()
     };
     let before = list(&[(10, "1"), (20, "2")]);
     for (after, expected) in [
