@@ -39,7 +39,7 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 ##@ Work
 
 .PHONY: test
-test: deps kube frr ## all tests; ARGS='--test NAME' for some
+test: deps kube frr ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
 	@echo '==> tests'
 	$(AS_ROOT) cargo test --locked --no-fail-fast $(ARGS)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory image-test)

@@ -47,7 +47,8 @@ impl Lab {
     /// A lab of its own for one test. `None`, loudly, where the machine lacks something; in CI that is a failure.
     pub fn up(api: Api, release: Release) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
+        // One program has many labs; another one's are elsewhere.
+        let number = std::process::id() * 128 + NEXT.fetch_add(1, Ordering::Relaxed);
         let mut lab = Self { name: format!("t{:05x}", number & 0xF_FFFF), env: BTreeMap::new() };
         let owner = std::process::id().to_string();
         let mut args = vec!["up", "--owner", &owner];

@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(45);
 pub struct Volume(pub PathBuf, u32);
 
 impl Volume {
-    fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf) -> Self {
         fs::create_dir_all(&path).unwrap();
         Self(path, 0)
     }

@@ -1,25 +1,14 @@
 //! A literal `frr.conf`, the validator beside the loop, and what happens where there is none.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lab::eventually;
-use release::Release;
-use switch::{SETTINGS, Switch, nodes};
+use crate::lab::eventually;
+use crate::release::Release;
+use crate::switch::{SETTINGS, Switch, nodes};
 
 on_each_frr!(
     a_literal_text_owns_the_file_to_the_letter,

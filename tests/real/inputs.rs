@@ -1,21 +1,12 @@
 //! What the cluster's objects and the switch's own daemons get wrong: one clear message on the condition, in an Event and in the
 //! log, and the running switch stays as it was.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::Duration;
 
-use lab::{Agent, Api, Lab, wait_for};
-use release::Release;
+use crate::lab::{Agent, Api, Lab, wait_for};
+use crate::release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(a_daemon_that_lost_its_state_or_its_socket_is_named);

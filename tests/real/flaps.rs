@@ -1,28 +1,15 @@
 //! The no-flap promise: what the plan does not name stays up. No session is dropped, none is younger than it was, BFD goes down
 //! nowhere; FRR's own counters say so, and BIRD's at the other end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/scene.rs"]
-mod scene;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use lab::{Agent, wait_for};
-use release::Release;
-use scene::{APPLIED, SOON, Scene};
+use crate::lab::{Agent, wait_for};
+use crate::release::Release;
+use crate::scene::{APPLIED, SOON, Scene};
+use crate::switch::Switch;
 use serde_json::Value;
-use switch::Switch;
 
 on_each_frr!(
     edits_that_mean_nothing_touch_nothing,
@@ -248,7 +235,8 @@ fn restarts_and_upgrades_of_the_agent_touch_nothing(release: Release) {
     let running = stage.scene.switch.lab.running("leaf1");
     // Another build of it: the same code without its symbols is another file with another build id.
     let another = stage.scene.switch.lab.scratch("switchlet-next");
-    let strip = std::process::Command::new("strip").arg("-o").arg(&another).arg(lab::binary()).status();
+    let strip =
+        std::process::Command::new("strip").arg("-o").arg(&another).arg(crate::lab::binary()).status();
     assert!(strip.unwrap().success());
     let exec = format!("shift; exec {} \"$@\"", another.display());
     let next = ["bash", "-c", exec.as_str(), "bash"];
@@ -258,7 +246,7 @@ fn restarts_and_upgrades_of_the_agent_touch_nothing(release: Release) {
         ("upgraded", "-TERM", &next),
         ("and back", "-TERM", &[]),
     ] {
-        scene::kill(&agent, signal);
+        crate::scene::kill(&agent, signal);
         if signal == "-TERM" {
             agent.stop();
         } else {

@@ -1,17 +1,10 @@
 //! The netlink reader against the real kernel, with `ip` as judge.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
-
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/oracle.rs"]
-mod oracle;
-
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use netns::{in_namespace, ip, ip_batch, ips, sysctl, three_ports, wait_for_carrier_loss};
-use oracle::{Seen, reduce, routes};
+use crate::netns::{in_namespace, ip, ip_batch, ips, sysctl, three_ports, wait_for_carrier_loss};
+use crate::oracle::{Seen, reduce, routes};
 use proptest::prelude::*;
 use switchlet::fib::FibReader;
 use switchlet::fib::netlink::{Hint, HintKind, Hints, NetlinkFib};

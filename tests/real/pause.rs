@@ -1,24 +1,13 @@
 //! `switchlet pause`: while it lasts nothing is written, and the forwarding table is looked at as ever.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lab::{eventually, wait_for};
-use release::Release;
+use crate::lab::{eventually, wait_for};
+use crate::release::Release;
+use crate::switch::{SETTINGS, Switch, nodes};
 use serde_json::Value;
-use switch::{SETTINGS, Switch, nodes};
 
 on_each_frr!(nothing_is_written_while_it_lasts, it_ends_by_itself_and_drift_waits_for_that);
 
@@ -150,8 +139,11 @@ fn wrong_usage_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
         let state = state.path().to_str().unwrap();
-        let output =
-            Command::new(lab::binary()).args(["pause", "--state-dir", state]).args(args).output().unwrap();
+        let output = Command::new(crate::lab::binary())
+            .args(["pause", "--state-dir", state])
+            .args(args)
+            .output()
+            .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (long, blank) = ("x".repeat(201), " ");
@@ -173,7 +165,8 @@ fn wrong_usage_is_refused() {
     }
     assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0, "nothing is written");
     assert_eq!(run(&["--end"]).0, Some(0));
-    let nowhere = Command::new(lab::binary()).args(["pause", "--state-dir", "/nowhere"]).output().unwrap();
+    let nowhere =
+        Command::new(crate::lab::binary()).args(["pause", "--state-dir", "/nowhere"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("no such folder"));
 }

@@ -3,28 +3,15 @@
 //! Real FRR, real BIRD speakers, a real kernel; the faults are real too: signals, the kernel's out-of-memory killer, a daemon
 //! that starts again with the old text, somebody else's route. Only the wall clock is bent, by libfaketime under the agent.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/scene.rs"]
-mod scene;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::{Agent, eventually, wait_for};
-use release::Release;
-use scene::{APPLIED, DENY_ALL, SOON, Scene, VIP, WINDOW, kill};
-use switch::{SETTINGS, Switch};
+use crate::lab::{Agent, eventually, wait_for};
+use crate::release::Release;
+use crate::scene::{APPLIED, DENY_ALL, SOON, Scene, VIP, WINDOW, kill};
+use crate::switch::{SETTINGS, Switch};
 
 on_each_frr!(
     killed_at_any_step_the_switch_forwards_and_the_next_life_ends_it,

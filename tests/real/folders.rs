@@ -1,26 +1,13 @@
 //! The same slice from folders alone, without any API server; and what happens when FRR does not do as it is told.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(
-    clippy::too_many_lines,
-    clippy::format_collect,
-    clippy::doc_markdown,
-    reason = "a story is told in one piece"
-)]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use lab::{Agent, Api, Lab, wait_for};
-use release::Release;
+use crate::lab::{Agent, Api, Lab, wait_for};
+use crate::release::Release;
+use crate::switch::{Volume, nodes};
 use serde_json::Value;
 
 on_each_frr!(
@@ -48,18 +35,6 @@ peering:
 verify: {convergence: 3s}
 ";
 
-fn nodes() -> String {
-    (1..=3)
-        .map(|worker| {
-            format!(
-                "---\napiVersion: v1\nkind: Node\nmetadata: {{name: worker-{worker}, labels: {{role: worker}}}}\n\
-                 status: {{addresses: [{{type: InternalIP, address: 192.168.1.{}}}, {{type: InternalIP, address: \"fd00:1:{worker}::2\"}}]}}\n",
-                9 + 2 * worker
-            )
-        })
-        .collect()
-}
-
 fn services(workers: &[u32]) -> String {
     let endpoints: Vec<String> = workers
         .iter()
@@ -74,35 +49,6 @@ fn services(workers: &[u32]) -> String {
          endpoints: [{}]\n",
         endpoints.join(", ")
     )
-}
-
-/// A folder that is written as kubelet writes a volume: a new generation, then one rename of `..data`.
-struct Volume(PathBuf, u32);
-
-impl Volume {
-    fn new(path: PathBuf) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        Self(path, 0)
-    }
-
-    fn publish(&mut self, texts: &[(&str, &str)]) {
-        self.1 += 1;
-        let generation = format!("..{}", self.1);
-        let folder = self.0.join(&generation);
-        fs::create_dir(&folder).unwrap();
-        for (name, text) in texts {
-            fs::write(folder.join(name), text).unwrap();
-        }
-        let link = self.0.join("..data_tmp");
-        symlink(&generation, &link).unwrap();
-        fs::rename(&link, self.0.join("..data")).unwrap();
-        // kubelet makes and removes the visible links only after that.
-        for (name, _) in texts {
-            if !self.0.join(name).exists() {
-                symlink(Path::new("..data").join(name), self.0.join(name)).unwrap();
-            }
-        }
-    }
 }
 
 struct Switch {

@@ -1,21 +1,12 @@
 //! The API server is away, silent, forgetful, or does not know us any more: nothing ends, nothing is undone, and what is said
 //! late has its own times. All on real parts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use lab::{Api, Lab, eventually, wait_for};
-use release::Release;
+use crate::lab::{Api, Lab, eventually, wait_for};
+use crate::release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(away_at_the_start_the_last_good_bundle_is_kept_up, too_old_a_version_is_listed_again);

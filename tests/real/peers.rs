@@ -2,21 +2,11 @@
 //!
 //! The far end is BIRD, the oracle for the forwarding table `ip -j`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/frr.rs"]
-mod frr;
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/release.rs"]
-mod release;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use frr::{Bird, Frr, Netns, can_run, eventually};
-use release::Release;
+use crate::frr::{Bird, Frr, Netns, can_run, eventually};
+use crate::release::Release;
 use serde_json::Value;
 use switchlet::change::dialect::frr::{OWNER, splice};
 use switchlet::intent::announce::Advertisement;

@@ -1,23 +1,12 @@
 //! `switchlet plan`, live and from a saved text: what it says, what it keeps to itself, and how it ends.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::fs;
 use std::time::Duration;
 
-use lab::wait_for;
-use release::Release;
+use crate::lab::wait_for;
+use crate::release::Release;
+use crate::switch::{SETTINGS, Switch, nodes};
 use serde_json::{Value, json};
-use switch::{SETTINGS, Switch, nodes};
 
 on_each_frr!(a_plan_says_what_it_would_do_live_and_from_a_saved_text);
 

@@ -1,21 +1,11 @@
 //! Cases as folders: `switch.yaml` and `cluster.yaml` (and `version`, the words of an FRR) give `candidate.conf`, byte for byte, and a real FRR takes it as it
-//! stands. `GOLDEN=overwrite cargo test --test golden` writes the results anew.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/frr.rs"]
-mod frr;
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/release.rs"]
-mod release;
+//! stands. `GOLDEN=overwrite cargo test --test real golden` writes the results anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use frr::{Frr, Netns, can_run};
-use release::Release;
+use crate::frr::{Frr, Netns, can_run};
+use crate::release::Release;
 use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, platform, splice};
 use switchlet::change::diff::{Candidate, Journal, Running};
 use switchlet::change::{Dialect as _, Known};

@@ -1,21 +1,12 @@
 //! The API server in the middle of a change. What is confirmed stays, whatever becomes of the server; only the way to it counts,
 //! and only if it was there before.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::cell::Cell;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use lab::{Agent, Api, Lab, eventually, wait_for};
-use release::Release;
+use crate::lab::{Agent, Api, Lab, eventually, wait_for};
+use crate::release::Release;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -87,7 +78,7 @@ impl Scene {
         );
         json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "switchlet"},
-            "data": {"switch.yaml": include_str!("../overlays/lab/leaf1/switch.yaml"), "frr.conf.tera": template},
+            "data": {"switch.yaml": include_str!("../../overlays/lab/leaf1/switch.yaml"), "frr.conf.tera": template},
         })
     }
 

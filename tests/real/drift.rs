@@ -1,19 +1,11 @@
 //! Drift on a real switch: put back and shown, reported where the policy says so, and left alone for a while when a person is at
 //! the command line.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use lab::{Api, Lab, wait_for};
-use release::Release;
+use crate::lab::{Api, Lab, wait_for};
+use crate::release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(drift_is_put_back_or_reported_and_a_person_gets_time);

@@ -4,16 +4,6 @@
 //! Each edit is made and unmade, so each line is seen coming and going. A session that ends and was not named is a failure. One
 //! that was named and stays up is one too, unless the rule says that it is cautious.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/frr.rs"]
-mod frr;
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/release.rs"]
-mod release;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -21,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use frr::{Bird, Frr, Netns, can_run};
-use release::Release;
+use crate::frr::{Bird, Frr, Netns, can_run};
+use crate::release::Release;
 use serde_json::Value;
 use switchlet::change::dialect::frr::{Frr as Dialect, OWNER};
 use switchlet::change::diff::{Candidate, Journal, Plan, Running};

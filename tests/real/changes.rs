@@ -1,20 +1,11 @@
 //! What may change a switch by itself, what waits for somebody's word, and how switchlet leaves a switch again: on real FRR and
 //! a real API server.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::fs;
 use std::time::Duration;
 
-use lab::{Agent, Api, Lab, wait_for};
-use release::Release;
+use crate::lab::{Agent, Api, Lab, wait_for};
+use crate::release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(

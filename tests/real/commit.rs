@@ -2,28 +2,15 @@
 //!
 //! Real FRR, real BIRD speakers; the kernel's table is read by iproute2, and the neighbours' sessions by FRR's counters.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/scene.rs"]
-mod scene;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lab::{Agent, eventually, wait_for};
-use release::Release;
-use scene::{APPLIED, DENY_ALL, HARMLESS, SOON, Scene, WINDOW, kill};
-use switch::Switch;
+use crate::lab::{Agent, eventually, wait_for};
+use crate::release::Release;
+use crate::scene::{APPLIED, DENY_ALL, HARMLESS, SOON, Scene, WINDOW, kill};
+use crate::switch::Switch;
 
 on_each_frr!(
     a_filter_that_drops_all_vips_is_undone,

@@ -1,20 +1,11 @@
 //! The vty client and the FRR reader against a real FRR, with a real BGP speaker.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic)]
-
-#[path = "support/frr.rs"]
-mod frr;
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/release.rs"]
-mod release;
-
 use std::io;
 use std::time::{Duration, Instant};
 
-use frr::{Bird, Frr, Netns, can_run, eventually};
+use crate::frr::{Bird, Frr, Netns, can_run, eventually};
+use crate::release::Release;
 use nix::sys::signal::Signal;
-use release::Release;
 use switchlet::net::{Prefix, is_link_local};
 use switchlet::rib::frr::FrrRib;
 use switchlet::rib::{Bfd, Managed, RibError, RibReader};

@@ -1,8 +1,5 @@
 //! The manifests and overlays on a real API server: accepted, refused where they must be, and least in their rights.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 

@@ -1,25 +1,11 @@
 //! The slice on real parts: a ConfigMap reaches FRR, a Service reaches the kernel, and the Node says whether they agree.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(
-    clippy::too_many_lines,
-    clippy::format_collect,
-    clippy::doc_markdown,
-    reason = "a story is told in one piece"
-)]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lab::{Api, Lab, eventually, wait_for};
-use release::Release;
+use crate::lab::{Api, Lab, eventually, wait_for};
+use crate::release::Release;
 use serde_json::Value;
 
 // What depends on FRR; the rest is about the API server.

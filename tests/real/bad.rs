@@ -3,24 +3,14 @@
 //!
 //! All run against one agent on one real FRR, whose running text and startup file must stay as they are to the last byte.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-#[path = "support/switch.rs"]
-mod switch;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use release::Release;
-use switch::{SETTINGS, Switch, nodes};
+use crate::release::Release;
+use crate::switch::{SETTINGS, Switch, nodes};
 
 on_each_frr!(bad_input_is_named_and_changes_nothing);
 

@@ -1,20 +1,9 @@
 //! Rollout slots on a real API server: eight switches, each with the shell, the rules and the token of an agent. Most make
 //! a change that is a moment of sleep; where it is said, two are real: agents, FRR, a kernel.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
-
-#[path = "support/fabric.rs"]
-mod fabric;
-#[path = "support/lab.rs"]
-mod lab;
-#[path = "support/release.rs"]
-mod release;
-
 use std::sync::Arc;
 
-use fabric::{CHANGE, DURATION, Fabric, SOON, SWITCHES, finished};
+use crate::fabric::{CHANGE, DURATION, Fabric, SOON, SWITCHES, finished};
 use serde_json::json;
 use switchlet::change::slot::{End, How, Need, Why};
 use switchlet::cluster::leases::Taken;
@@ -166,7 +155,7 @@ fn literal(leaf: &str, more: &str) -> String {
 /// Commits it: a new ConfigMap, and the Switch that names it.
 fn commit(fabric: &Fabric, leaf: &str, revision: u32, more: &str) {
     let name = format!("{leaf}-{revision}");
-    let settings = include_str!("../overlays/lab/leaf1/switch.yaml");
+    let settings = include_str!("../../overlays/lab/leaf1/switch.yaml");
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "switchlet"},
         "data": {"switch.yaml": settings, "frr.conf": literal(leaf, more)},

@@ -1,23 +1,13 @@
 //! Every rung of the ladder, produced on real parts: FRR in two releases, BIRD on the nodes, the kernel, and
 //! `switchlet verify` as an operator runs it. What it says is set against the far end and the kernel's own word.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/frr.rs"]
-mod frr;
-#[path = "support/netns.rs"]
-mod netns;
-#[path = "support/release.rs"]
-mod release;
-
 use std::cell::RefCell;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use frr::{Bird, Frr, Netns, can_run, eventually};
-use release::Release;
+use crate::frr::{Bird, Frr, Netns, can_run, eventually};
+use crate::release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(
