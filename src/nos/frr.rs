@@ -217,7 +217,7 @@ impl NosDriver for FrrDriver {
     type Validator = Canary;
 
     fn validator(&self) -> Canary {
-        Canary { places: self.places.clone(), secrets: self.secrets.clone() }
+        Canary { places: self.places.clone(), secrets: self.secrets.clone(), deadline: canary::DEADLINE }
     }
 
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>) {

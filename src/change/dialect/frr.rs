@@ -7,12 +7,13 @@
 //! The difference between two texts becomes commands, adds before deletes; a changed single-valued line is only
 //! written over, because deleting it first would interrupt what it serves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
 use crate::change::drift::Departure;
+use crate::intent::platform::Release;
 use crate::intent::snapshot::digest;
 
 mod dwell;
@@ -23,6 +24,7 @@ pub mod lint;
 mod release;
 mod saved;
 pub mod secrets;
+mod slot;
 mod startup;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ use globals::{Globals, is_global};
 use impact::Change;
 pub use release::platform;
 pub use saved::{carries_our_name, saved};
+use slot::{Slot, slot, slot_or_line};
 pub use startup::splice;
 pub use tree::{Numbered, numbered};
 
@@ -113,7 +116,7 @@ impl change::Dialect for Frr {
             return Err(Refusal::Invalid { file: file.to_owned(), first: first.clone(), others });
         }
         let loaded = if literal { whole::said(loaded) } else { own_and_globals(text, loaded) };
-        if loaded.iter().collect::<BTreeSet<_>>() != telling(tree::flatten(text)).iter().collect() {
+        if loaded.iter().collect::<HashSet<_>>() != telling(tree::flatten(text)).iter().collect() {
             canonical.texts.insert(OWNER.to_owned(), tree::write(&loaded));
         }
         Ok(canonical)
@@ -126,9 +129,11 @@ fn of_owner(plan: Option<OwnerPlan>) -> Plan {
 
 /// Of what runs after loading `text` that which is ours, and the globals that it sets.
 fn own_and_globals(text: &str, loaded: &str) -> Vec<Path> {
-    let place = |path: &Path| (context(path).to_vec(), slot_or_line(path));
-    let places: BTreeSet<(Path, String)> =
-        tree::flatten(text).iter().filter(|path| is_global(path)).map(place).collect();
+    fn place(path: &Path) -> (&[String], Slot<'_>) {
+        (context(path), slot_or_line(path))
+    }
+    let text = tree::flatten(text);
+    let places: BTreeSet<_> = text.iter().filter(|path| is_global(path)).map(place).collect();
     let loaded = telling(tree::flatten(loaded));
     let members = members(&loaded);
     let wanted = |path: &Path| is_ours(path, &members) || (is_global(path) && places.contains(&place(path)));
@@ -174,6 +179,7 @@ pub fn merge<D: AsRef<str> + Ord>(texts: &BTreeMap<D, String>) -> String {
 
 /// The difference between what runs and what is wanted; `None` if there is none.
 pub fn plan(running: &str, candidate: &str, known: Known<'_>) -> Result<Option<OwnerPlan>, Refusal> {
+    let release = release::of_text(running);
     let running = tree::flatten(running);
     let wanted = telling(tree::flatten(candidate));
     refuse_foreign(&wanted)?;
@@ -186,7 +192,7 @@ pub fn plan(running: &str, candidate: &str, known: Known<'_>) -> Result<Option<O
     let all: Vec<Path> = wanted.into_iter().chain(restored).collect();
     ours.extend(given_up);
     ours.extend(replaced);
-    Ok(difference(&ours, &running, &all).map(|plan| OwnerPlan { start, globals: journal, ..plan }))
+    Ok(difference(&ours, &running, &all, release).map(|plan| OwnerPlan { start, globals: journal, ..plan }))
 }
 
 /// Neighbours come and go with their nodes: a plan that somebody has seen stays the same plan meanwhile.
@@ -199,6 +205,7 @@ fn start(ours: &[Path]) -> String {
 
 /// The plan that brings our part of `now` back to what it was in `before`, globals that were absent included.
 pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
+    let release = release::of_text(now);
     let (now, before) = (tree::flatten(now), tree::flatten(before));
     let restored = |paths: &[Path]| -> Vec<Path> {
         let members = members(paths);
@@ -211,7 +218,7 @@ pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
             .collect()
     };
     let wanted = restored(&before);
-    let mut plan = difference(&restored(&now), &now, &wanted).unwrap_or_default();
+    let mut plan = difference(&restored(&now), &now, &wanted, release).unwrap_or_default();
     // An instance that was not there before is ours to take away.
     for path in now
         .iter()
@@ -221,7 +228,7 @@ pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
         plan.commands.push(format!("no {}", path[0]));
         let whole: Vec<&Path> = now.iter().filter(|other| other[0] == path[0]).collect();
         plan.impact = plan.impact.and(impact::foretell(Change {
-            release: release::of_text(&now),
+            release,
             running: &now,
             add: &[],
             remove: &whole,
@@ -232,46 +239,41 @@ pub fn undo(now: &str, before: &str) -> Option<OwnerPlan> {
     (!plan.commands.is_empty()).then_some(plan)
 }
 
-fn difference(ours: &[Path], running: &[Path], wanted: &[Path]) -> Option<OwnerPlan> {
-    let has: BTreeSet<&Path> = running.iter().collect();
-    let want: BTreeSet<&Path> = wanted.iter().collect();
-    let kept_slots: BTreeSet<(&[String], String)> =
-        wanted.iter().filter_map(|path| slot(path).map(|slot| (context(path), slot))).collect();
+fn difference(
+    ours: &[Path],
+    running: &[Path],
+    wanted: &[Path],
+    release: Option<Release>,
+) -> Option<OwnerPlan> {
+    let has: HashSet<&Path> = running.iter().collect();
+    let want: HashSet<&Path> = wanted.iter().collect();
     let add: Vec<&Path> = wanted.iter().filter(|path| !has.contains(path)).collect();
-    let remove: Vec<&Path> = ours
-        .iter()
-        .filter(|path| !want.contains(path))
-        .filter(|path| slot(path).is_none_or(|slot| !kept_slots.contains(&(context(path), slot))))
-        .collect();
+    let gone = ours.iter().filter(|path| !want.contains(path));
+    // A line that is written over is shown as removed too: a person wants to see what it was.
+    let (replaced, remove) = written_over(gone, wanted);
     if add.is_empty() && remove.is_empty() {
         return None;
     }
-    // A line that is written over is shown as removed too: a person wants to see what it was.
-    let replaced: Vec<&Path> = ours
-        .iter()
-        .filter(|path| !want.contains(path))
-        .filter(|path| slot(path).is_some_and(|slot| kept_slots.contains(&(context(path), slot))))
-        .collect();
-    let change = Change {
-        release: release::of_text(running),
-        running,
-        add: &add,
-        remove: &remove,
-        replaced: &replaced,
-        anew: &BTreeSet::new(),
-    };
+    let change =
+        Change { release, running, add: &add, remove: &remove, replaced: &replaced, anew: &BTreeSet::new() };
     Some(OwnerPlan {
         impact: impact::foretell(change),
         add: add.iter().map(|path| show(path)).collect(),
         remove: remove.iter().chain(&replaced).map(|path| show(path)).collect(),
-        commands: commands(&add, &remove, &replaced, &wanted_blocks(wanted), &is_named_block),
+        commands: commands(&add, &remove, &replaced, wanted, &is_named_block),
         ..OwnerPlan::default()
     })
 }
 
-/// The blocks (paths that are a context of another line) that will remain.
-fn wanted_blocks(wanted: &[Path]) -> BTreeSet<Path> {
-    wanted.iter().flat_map(|path| (1..=path.len()).map(|depth| path[..depth].to_vec())).collect()
+/// Of the lines that go those whose place a wanted one takes, and those that have to be taken away.
+fn written_over<'a>(gone: impl Iterator<Item = &'a Path>, wanted: &[Path]) -> (Vec<&'a Path>, Vec<&'a Path>) {
+    let mut gone = gone.peekable();
+    if gone.peek().is_none() {
+        return (Vec::new(), Vec::new());
+    }
+    let slots: HashSet<(&[String], Slot<'_>)> =
+        wanted.iter().filter_map(|path| slot(path).map(|slot| (context(path), slot))).collect();
+    gone.partition(|path| slot(path).is_some_and(|slot| slots.contains(&(context(path), slot))))
 }
 
 /// `replaced` are the lines that some of `add` overwrite.
@@ -279,7 +281,7 @@ fn commands(
     add: &[&Path],
     remove: &[&Path],
     replaced: &[&Path],
-    remaining: &BTreeSet<Path>,
+    wanted: &[Path],
     goes_whole: &dyn Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut writer = Writer::default();
@@ -293,8 +295,9 @@ fn commands(
         }
         writer.leave();
     }
+    let moved: HashSet<&Path> = moved.into_iter().collect();
     let remove: Vec<&Path> = remove.iter().copied().filter(|path| !moved.contains(path)).collect();
-    let removals = collapse(&remove, remaining, goes_whole);
+    let removals = collapse(&remove, wanted, goes_whole);
     for stage in STAGES.into_iter().rev() {
         for path in removals.iter().filter(|path| stage_of(path) == stage) {
             writer.write(context(path), &negation(path), false);
@@ -307,7 +310,7 @@ fn commands(
 /// Entries of prefix-lists that only get another number: FRR silently takes no entry that says what another one of the list
 /// says already, so these go first. What that leaves out for a moment nobody sees: route-maps wait for their delay timer.
 fn renumbered<'a>(add: &[&Path], gone: impl Iterator<Item = &'a Path>) -> Vec<&'a Path> {
-    let new: BTreeSet<(&str, &str)> = add.iter().filter_map(|path| entry(path)).collect();
+    let new: HashSet<(&str, &str)> = add.iter().filter_map(|path| entry(path)).collect();
     gone.filter(|path| entry(path).is_some_and(|entry| new.contains(&entry))).collect()
 }
 
@@ -390,8 +393,14 @@ impl Writer {
 }
 
 /// Replaces the removal of all of a thing's lines by the removal of the thing.
-fn collapse(remove: &[&Path], remaining: &BTreeSet<Path>, goes_whole: &dyn Fn(&str) -> bool) -> Vec<Path> {
-    let kept: BTreeSet<(&str, &str)> = remaining
+fn collapse(remove: &[&Path], wanted: &[Path], goes_whole: &dyn Fn(&str) -> bool) -> Vec<Path> {
+    if remove.is_empty() {
+        return Vec::new();
+    }
+    // The blocks that stay, the lines among them.
+    let remaining: HashSet<&[String]> =
+        wanted.iter().flat_map(|path| (1..=path.len()).map(|depth| &path[..depth])).collect();
+    let kept: HashSet<(&str, &str)> = wanted
         .iter()
         .filter_map(|path| neighbor(&path[path.len() - 1]).map(|name| (path[0].as_str(), name)))
         .collect();
@@ -517,7 +526,7 @@ fn neighbor(line: &str) -> Option<&str> {
 }
 
 /// The neighbours in a peer-group of ours.
-fn members(paths: &[Path]) -> BTreeSet<String> {
+fn members(paths: &[Path]) -> HashSet<String> {
     paths
         .iter()
         .filter(|path| path[0].starts_with("router bgp "))
@@ -535,7 +544,7 @@ fn own(paths: &[Path]) -> Vec<Path> {
     paths.iter().filter(|path| is_ours(path, &members)).cloned().collect()
 }
 
-fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
+fn is_ours(path: &[String], members: &HashSet<String>) -> bool {
     let top = path[0].as_str();
     let line = path[path.len() - 1].as_str();
     let word = |text: &str, index: usize| {
@@ -567,7 +576,7 @@ fn is_ours(path: &[String], members: &BTreeSet<String>) -> bool {
 }
 
 /// A neighbour that runs and is in no group of ours belongs to somebody: taken into ours it would obey our policy.
-fn check_members(running: &[Path], wanted: &BTreeSet<String>, known: Known<'_>) -> Result<(), Refusal> {
+fn check_members(running: &[Path], wanted: &HashSet<String>, known: Known<'_>) -> Result<(), Refusal> {
     let already = members(running);
     let foreign = running.iter().filter(|path| path[0].starts_with("router bgp ")).find(|path| {
         let line = &path[path.len() - 1];
@@ -580,54 +589,4 @@ fn check_members(running: &[Path], wanted: &BTreeSet<String>, known: Known<'_>) 
     }
     let name = neighbor(&found[found.len() - 1]).unwrap_or_default();
     Err(Refusal::GlobalConflict { wanted: format!("neighbor {name}"), found: show(found) })
-}
-
-/// What a line takes the place of: others with its slot, or only itself.
-fn slot_or_line(path: &[String]) -> String {
-    slot(path).unwrap_or_else(|| path[path.len() - 1].clone())
-}
-
-/// Lines of which only one can stand in a context: writing the new one replaces the old one.
-fn slot(path: &[String]) -> Option<String> {
-    let line = path[path.len() - 1].as_str();
-    let words: Vec<&str> = line.split(' ').collect();
-    let first = |count: usize| Some(words[..count.min(words.len())].join(" "));
-    match words.as_slice() {
-        ["ip" | "ipv6", "prefix-list", _, "seq", _, ..] => first(5),
-        ["bgp", "community-list" | "large-community-list", _, _, "seq", _, ..] => first(6),
-        ["router", "bgp", _, "vrf" | "view", _] => Some(format!("router bgp {}", words[4])),
-        ["router", "bgp", ..] => Some("router bgp".to_owned()),
-        ["zebra", "nexthop-group", "resilience", ..] => first(3),
-        ["bgp", "router-id", ..] | ["bgp", "listen", "limit", ..] => first(2),
-        ["maximum-paths", "ibgp", ..] => first(2),
-        ["maximum-paths", ..] => first(1),
-        ["neighbor", _, "timers", "connect", ..] => first(4),
-        ["neighbor", _, "bfd", "profile", ..] => first(4),
-        ["neighbor", _, "route-map" | "prefix-list" | "filter-list", _, direction] => {
-            Some(format!("{} {direction}", words[..3].join(" ")))
-        }
-        [
-            "neighbor",
-            _,
-            "remote-as"
-            | "timers"
-            | "password"
-            | "description"
-            | "ebgp-multihop"
-            | "update-source"
-            | "maximum-prefix"
-            | "local-as"
-            | "weight"
-            | "advertisement-interval",
-            ..,
-        ] => first(3),
-        [
-            "detect-multiplier" | "transmit-interval" | "receive-interval" | "minimum-ttl" | "echo-interval",
-            ..,
-        ] => first(1),
-        ["match", "community" | "large-community", ..] if path[0].starts_with("route-map ") => first(2),
-        ["match", ..] if path[0].starts_with("route-map ") => first(3),
-        ["set", ..] if path[0].starts_with("route-map ") => first(2),
-        _ => None,
-    }
 }

@@ -35,7 +35,7 @@ pub const SUBCOMMAND: &str = "canary";
 pub const INNER: &str = "canary-inner";
 
 /// An ordinary candidate takes half a second, ten thousand neighbours fifteen.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// For one command, inside.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Where the daemons are, in every distribution that packages FRR.
@@ -70,9 +70,16 @@ enum Answer {
 pub struct Canary {
     pub(super) places: Places,
     pub(super) secrets: BTreeMap<String, String>,
+    pub(super) deadline: Duration,
 }
 
 impl Canary {
+    /// With another patience than the agent's.
+    #[must_use]
+    pub fn within(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// The daemons that the switch runs, and their profile, as far as they can be known.
     async fn like_the_switch(&self) -> (Vec<String>, Option<String>) {
         let folder = self.places.run().join("frr").join(self.places.instance.as_deref().unwrap_or_default());
@@ -124,8 +131,9 @@ impl Validator for Canary {
             let (daemons, profile) = self.like_the_switch().await;
             self.ask(&Job { text, daemons, profile }).await
         };
-        let answer = tokio::time::timeout(DEADLINE, checking).await.map_err(|_| {
-            ValidatorError::Failed(format!("the validator did not end within {} s", DEADLINE.as_secs()))
+        let answer = tokio::time::timeout(self.deadline, checking).await.map_err(|_| {
+            let patience = self.deadline.as_secs();
+            ValidatorError::Failed(format!("the validator did not end within {patience} s"))
         })??;
         match answer {
             Answer::Unavailable(why) => Err(ValidatorError::Unavailable(why)),

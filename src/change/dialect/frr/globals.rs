@@ -27,26 +27,26 @@ pub(super) fn is_global(path: &[String]) -> bool {
 
 /// Refuses what would write over somebody else's value.
 pub(super) fn check(running: &[Path], wanted: &[Path], known: Known<'_>) -> Result<(), Refusal> {
-    let confirmed: BTreeSet<Path> =
-        known.confirmed.map(tree::flatten).unwrap_or_default().into_iter().collect();
+    let was_confirmed =
+        |found: &Path| known.confirmed.is_some_and(|confirmed| tree::flatten(confirmed).contains(found));
     for path in wanted.iter().filter(|path| is_global(path)) {
         let Some(wanted_slot) = slot(path) else { continue };
         // Another AS is another instance: its lines would land in the wrong one.
-        let instance = wanted_slot == "router bgp";
+        let instance = wanted_slot.is("router bgp");
         let found = running.iter().find(|other| {
-            *other != path
-                && context(other) == context(path)
-                && slot(other).as_deref() == Some(wanted_slot.as_str())
+            *other != path && context(other) == context(path) && slot(other) == Some(wanted_slot)
         });
         // Ours was confirmed there: another value is drift.
-        let set = known.journal.iter().any(|global| {
-            global.context == context(path)
-                && global.slot == wanted_slot
-                && global.set == path[path.len() - 1]
-        });
-        let drifted = set && confirmed.contains(path);
+        let drifted = || {
+            let set = known.journal.iter().any(|global| {
+                global.context == context(path)
+                    && wanted_slot.is(&global.slot)
+                    && global.set == path[path.len() - 1]
+            });
+            set && was_confirmed(path)
+        };
         if let Some(found) = found
-            && (instance || !(drifted || confirmed.contains(found)))
+            && (instance || !(drifted() || was_confirmed(found)))
             && !known
                 .adopt
                 .iter()
@@ -74,10 +74,10 @@ pub(super) struct Globals {
 pub(super) fn settle(running: &[Path], wanted: &[Path], known: &[Global], ours: &[Path]) -> Globals {
     let mut result = Globals { journal: Vec::new(), restored: vec![], given_up: vec![], replaced: vec![] };
     let in_slot = |paths: &[Path], around: &[String], slot: &str| {
-        paths.iter().find(|path| context(path) == around && slot_or_line(path) == slot).cloned()
+        paths.iter().find(|path| context(path) == around && slot_or_line(path).is(slot)).cloned()
     };
     for path in wanted.iter().filter(|path| is_global(path)) {
-        let (around, slot) = (context(path), slot_or_line(path));
+        let (around, slot) = (context(path), slot_or_line(path).to_string());
         let entry = known.iter().find(|global| global.context == around && global.slot == slot);
         let runs = in_slot(running, around, &slot);
         let found = match (&runs, entry) {

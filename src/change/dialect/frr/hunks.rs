@@ -55,8 +55,7 @@ pub fn departures(plan: &OwnerPlan) -> Vec<Departure> {
             .iter()
             .filter(of_block)
             .map(|path| {
-                let same =
-                    |other: &&Path| slot(other).is_some_and(|other| slot(path).as_ref() == Some(&other));
+                let same = |other: &&Path| slot(other).is_some_and(|other| slot(path) == Some(other));
                 (path, gone.iter().position(same).map(|at| gone.remove(at)))
             })
             .collect();

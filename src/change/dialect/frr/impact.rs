@@ -4,7 +4,7 @@
 //! [`rules`]. A session that resets and was not named is a mistake; one that was named and stays up is none, where a rule
 //! says that it is cautious.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Path, neighbor, show};
 use crate::change::impact::{Class, Impact};
@@ -37,10 +37,8 @@ pub(super) struct Change<'a> {
 /// What the change will do.
 pub(super) fn foretell(change: Change<'_>) -> Impact {
     let Change { release, running, add, remove, replaced, anew } = change;
-    let after: BTreeSet<&Path> = {
-        let gone: BTreeSet<&Path> = remove.iter().chain(replaced).copied().collect();
-        running.iter().filter(|path| !gone.contains(path)).chain(add.iter().copied()).collect()
-    };
+    let gone: HashSet<&Path> = remove.iter().chain(replaced).copied().collect();
+    let after = running.iter().filter(|path| !gone.contains(path)).chain(add.iter().copied());
     let mut oracle = Oracle {
         release,
         replaced,
@@ -48,12 +46,11 @@ pub(super) fn foretell(change: Change<'_>) -> Impact {
         after: rosters(after),
         impact: Impact::default(),
     };
-    for (instance, roster) in &oracle.before {
-        for name in roster.neighbors.keys() {
-            if anew.contains(&((*instance).to_owned(), (*name).to_owned())) {
-                oracle.impact.class = oracle.impact.class.max(Class::SessionReset);
-                oracle.impact.sessions.insert((*name).to_owned());
-            }
+    for (instance, name) in anew {
+        let roster = oracle.before.get(instance.as_str());
+        if roster.is_some_and(|roster| roster.neighbors.contains_key(name.as_str())) {
+            oracle.impact.class = oracle.impact.class.max(Class::SessionReset);
+            oracle.impact.sessions.insert(name.clone());
         }
     }
     for path in add {
@@ -70,7 +67,7 @@ pub(super) fn foretell(change: Change<'_>) -> Impact {
 struct Roster<'a> {
     groups: BTreeSet<&'a str>,
     /// With their group.
-    neighbors: BTreeMap<&'a str, Option<&'a str>>,
+    neighbors: HashMap<&'a str, Option<&'a str>>,
     /// With their group.
     ranges: BTreeMap<&'a str, &'a str>,
 }
@@ -83,20 +80,29 @@ fn rosters<'a>(paths: impl IntoIterator<Item = &'a Path>) -> BTreeMap<&'a str, R
         if path.len() != 2 {
             continue;
         }
-        let words: Vec<&str> = path[1].split(' ').collect();
-        match words.as_slice() {
-            ["neighbor", name, "peer-group"] => drop(roster.groups.insert(name)),
-            ["neighbor", name, "peer-group", group] => {
-                roster.neighbors.insert(name, Some(group));
-            }
-            ["neighbor", name, "interface", rest @ ..] => {
-                let group = rest.iter().skip_while(|word| **word != "peer-group").nth(1).copied();
+        let mut words = path[1].split(' ');
+        let mut next = || words.next().unwrap_or_default();
+        match [next(), next(), next()] {
+            ["neighbor", name, "peer-group"] => match words.next() {
+                None => {
+                    roster.groups.insert(name);
+                }
+                Some(group) => {
+                    roster.neighbors.insert(name, Some(group));
+                }
+            },
+            ["neighbor", name, "interface"] => {
+                let group = words.skip_while(|word| *word != "peer-group").nth(1);
                 let known = roster.neighbors.entry(name).or_default();
                 *known = known.or(group);
             }
-            ["neighbor", name, "remote-as", ..] => drop(roster.neighbors.entry(name).or_default()),
-            ["bgp", "listen", "range", range, "peer-group", group] => {
-                roster.ranges.insert(range, group);
+            ["neighbor", name, "remote-as"] => drop(roster.neighbors.entry(name).or_default()),
+            ["bgp", "listen", "range"] => {
+                if let [Some(range), Some("peer-group"), Some(group)] =
+                    [words.next(), words.next(), words.next()]
+                {
+                    roster.ranges.insert(range, group);
+                }
             }
             _ => {}
         }

@@ -1,6 +1,5 @@
 //! What depends on FRR's release.
 
-use super::Path;
 use crate::intent::platform::{Platform, Release, Resilience};
 
 /// From here on `zebra nexthop-group resilience` exists, for all groups that zebra makes.
@@ -20,8 +19,8 @@ pub(super) fn as_platform(release: Option<Release>) -> Platform {
 }
 
 /// The release that a running text names in its head: `frr version 10.3`.
-pub(super) fn of_text(running: &[Path]) -> Option<Release> {
-    running.iter().find_map(|path| number(path[0].strip_prefix("frr version ")?))
+pub(super) fn of_text(running: &str) -> Option<Release> {
+    running.lines().find_map(|line| number(line.strip_prefix("frr version ")?.trim_end()))
 }
 
 fn release(version: &str) -> Option<Release> {

@@ -8,7 +8,7 @@ pub fn saved(text: &str) -> (String, Platform) {
     let head = ["Building configuration", "Current configuration:"];
     let said = |line: &&str| !head.iter().any(|head| line.starts_with(head));
     let text: String = text.lines().filter(said).flat_map(|line| [line, "\n"]).collect();
-    let release = release::of_text(&tree::flatten(&text));
+    let release = release::of_text(&text);
     (text, release::as_platform(release))
 }
 

@@ -3,7 +3,7 @@
 //! The file is the operator's as much as ours, so it is edited, not regenerated: foreign lines and comments keep their
 //! order and their spelling.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Path, STAGES, Stage, context, is_block, is_global, is_ours, members};
 use super::{slot_or_line, stage_of, tree};
@@ -19,7 +19,7 @@ const END: &str = "! switchlet: end";
 /// was found comes back.
 pub fn splice(file: &str, candidate: &str, journal: &[Global]) -> String {
     let wanted = super::telling(tree::flatten(candidate));
-    let mut owners: BTreeSet<String> = members(&tree::flatten(file));
+    let mut owners: HashSet<String> = members(&tree::flatten(file));
     owners.extend(members(&wanted));
     let globals: BTreeSet<&Path> = wanted.iter().filter(|path| is_global(path) && !is_block(path)).collect();
     // FRR's own `write` drops our comments, so a line of ours may stand anywhere.
@@ -95,7 +95,7 @@ pub fn splice(file: &str, candidate: &str, journal: &[Global]) -> String {
 fn restored(file: &str, wanted: &[Path], journal: &[Global]) -> Vec<Path> {
     let there = tree::flatten(file);
     let taken = |paths: &[Path], global: &Global| {
-        let same = |path: &&Path| context(path) == global.context && slot_or_line(path) == global.slot;
+        let same = |path: &&Path| context(path) == global.context && slot_or_line(path).is(&global.slot);
         paths.iter().any(|path| same(&path))
     };
     journal
