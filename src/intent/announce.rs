@@ -6,7 +6,8 @@
 //! taints and `Ready` do not matter. Advertisements are a value, so that MetalLB's own objects can supply them;
 //! without those, one plain advertisement stands for all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::health::ladder::Rung;
@@ -72,36 +73,94 @@ pub struct Candidate<'a> {
     pub facts: Option<&'a NodeFacts>,
 }
 
-/// The prefixes by which `service` is announced, and by whom, for one of its addresses.
-///
-/// A prefix with no announcing node is present as long as an advertisement matches the Service: it must be absent
-/// from the table, and `silent` says why.
-pub fn announcers<'a>(
-    service: &ServiceFacts,
-    address: IpAddr,
-    endpoints: &Endpoints,
-    candidates: &[Candidate<'a>],
-    advertisements: &[Advertisement],
-) -> BTreeMap<Prefix, Announcers<'a>> {
-    let mut result: BTreeMap<Prefix, Announcers<'a>> = BTreeMap::new();
-    for advertisement in advertisements {
-        if !matches(&advertisement.services, &service.labels) {
-            continue;
-        }
-        let announcers = result.entry(advertisement.prefix(address)).or_default();
-        for candidate in candidates {
-            let no_labels = BTreeMap::new();
-            let labels = candidate.facts.map_or(&no_labels, |facts| &facts.labels);
-            if !matches(&advertisement.nodes, labels) {
+/// The rule for all Services of one cluster: what many of them have in common is worked out once.
+#[derive(Debug)]
+pub struct Rule<'a> {
+    candidates: &'a [Candidate<'a>],
+    advertisements: &'a [Advertisement],
+    known: HashMap<Alike, Known<'a>>,
+}
+
+/// What of a Service and its endpoints decides who announces it, beside the advertisement, which is told by its place.
+/// With policy Cluster it does not matter where the endpoints are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Alike {
+    advertisement: usize,
+    any: bool,
+    /// The place of the set of nodes.
+    local: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Known<'a> {
+    announcers: Shared<Announcers<'a>>,
+    /// Held, so that no other set comes to its place.
+    _nodes: Shared<BTreeSet<String>>,
+}
+
+impl<'a> Rule<'a> {
+    /// For these candidates and advertisements.
+    pub fn new(candidates: &'a [Candidate<'a>], advertisements: &'a [Advertisement]) -> Self {
+        Self { candidates, advertisements, known: HashMap::new() }
+    }
+
+    /// The prefixes by which `service` is announced, and by whom, for one of its addresses.
+    ///
+    /// A prefix with no announcing node is present as long as an advertisement matches the Service: it must be absent
+    /// from the table, and `silent` says why.
+    pub fn announcers(
+        &mut self,
+        service: &ServiceFacts,
+        address: IpAddr,
+        endpoints: &Endpoints,
+    ) -> BTreeMap<Prefix, Shared<Announcers<'a>>> {
+        let mut result: BTreeMap<Prefix, Shared<Announcers<'a>>> = BTreeMap::new();
+        for (number, advertisement) in self.advertisements.iter().enumerate() {
+            if !matches(&advertisement.services, &service.labels) {
                 continue;
             }
-            match silence(service.policy, candidate, endpoints) {
-                None => announcers.nodes.insert(candidate.name),
-                Some(why) => announcers.silent.insert(candidate.name, why).is_none(),
-            };
+            let local = (service.policy == TrafficPolicy::Local).then(|| endpoints.nodes.place());
+            let alike = Alike { advertisement: number, any: endpoints.any, local };
+            let candidates = self.candidates;
+            let known = self.known.entry(alike).or_insert_with(|| Known {
+                announcers: of_one(advertisement, service.policy, endpoints, candidates).into(),
+                _nodes: endpoints.nodes.clone(),
+            });
+            match result.entry(advertisement.prefix(address)) {
+                Entry::Vacant(entry) => {
+                    entry.insert(known.announcers.clone());
+                }
+                Entry::Occupied(mut entry) => {
+                    let Announcers { nodes, silent } = &*known.announcers;
+                    let both = entry.get_mut().own();
+                    both.nodes.extend(nodes);
+                    both.silent.extend(silent);
+                }
+            }
         }
+        result
     }
-    result
+}
+
+fn of_one<'a>(
+    advertisement: &Advertisement,
+    policy: TrafficPolicy,
+    endpoints: &Endpoints,
+    candidates: &[Candidate<'a>],
+) -> Announcers<'a> {
+    let mut announcers = Announcers::default();
+    let no_labels = BTreeMap::new();
+    for candidate in candidates {
+        let labels = candidate.facts.map_or(&no_labels, |facts| &facts.labels);
+        if !matches(&advertisement.nodes, labels) {
+            continue;
+        }
+        match silence(policy, candidate, endpoints) {
+            None => announcers.nodes.insert(candidate.name),
+            Some(why) => announcers.silent.insert(candidate.name, why).is_none(),
+        };
+    }
+    announcers
 }
 
 /// Why a matched node does not announce. A node without an endpoint would not announce anyway, so its own state explains

@@ -4,11 +4,12 @@
 //! the cluster never widens what Git allows: a VIP outside the pools and a node address outside the subnets are
 //! not taken, whatever the object says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::health::ladder::Rung;
-use crate::intent::announce::{self, Advertisement, Announcers, Candidate, Endpoints};
+use crate::intent::announce::{Advertisement, Announcers, Candidate, Endpoints, Rule};
 use crate::intent::settings::{AddressSource, AddressType, SwitchSettings};
 use crate::intent::snapshot::{ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts};
 use crate::net::{Family, NextHop, Prefix, Shared};
@@ -65,7 +66,8 @@ pub fn expect(
     let endpoints = endpoints(facts);
     let none = Endpoints::default();
 
-    let mut merged: BTreeMap<Prefix, (BTreeSet<ObjectName>, Announcers<'_>)> = BTreeMap::new();
+    let mut rule = Rule::new(&candidates, advertisements);
+    let mut merged: BTreeMap<Prefix, (BTreeSet<ObjectName>, Shared<Announcers<'_>>)> = BTreeMap::new();
     for service in facts.services.iter().filter(|service| is_of_class(settings, service)) {
         for address in &service.addresses {
             if let Some(issue) = not_ours(settings, service, *address) {
@@ -73,7 +75,7 @@ pub fn expect(
                 continue;
             }
             let here = endpoints.get(&service.name).unwrap_or(&none);
-            for (prefix, by) in announce::announcers(service, *address, here, &candidates, advertisements) {
+            for (prefix, by) in rule.announcers(service, *address, here) {
                 if !settings.admits(prefix) {
                     issues.push(Issue::new(
                         format!("Service {}", service.name),
@@ -82,12 +84,15 @@ pub fn expect(
                     ));
                     continue;
                 }
-                let (services, announcers) = merged.entry(prefix).or_default();
-                services.insert(service.name.clone());
-                announcers.nodes.extend(by.nodes);
-                for (node, why) in by.silent {
-                    // Of several Services the one that comes closest to being announced explains.
-                    announcers.silent.entry(node).and_modify(|rung| *rung = (*rung).max(why)).or_insert(why);
+                match merged.entry(prefix) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((BTreeSet::from([service.name.clone()]), by));
+                    }
+                    Entry::Occupied(mut entry) => {
+                        let (services, announcers) = entry.get_mut();
+                        services.insert(service.name.clone());
+                        join(announcers, &by);
+                    }
                 }
             }
         }
@@ -99,11 +104,11 @@ pub fn expect(
         .flat_map(|service| service.addresses.iter().copied().map(Prefix::host))
         .filter(|prefix| settings.admits(*prefix) && !merged.contains_key(prefix))
         .collect();
-    let mut towards = Towards { settings, facts, peers: &peers, known: BTreeMap::new() };
+    let mut towards = Towards { settings, facts, peers: &peers, known: BTreeMap::new(), met: HashMap::new() };
     let vips = merged
         .into_iter()
         .map(|(prefix, (services, announcers))| {
-            (prefix, towards.expected(prefix, services, announcers).into())
+            (prefix, towards.expected(prefix, services, &announcers).into())
         })
         .collect();
     issues.sort();
@@ -113,6 +118,19 @@ pub fn expect(
     Expectation { vips, peers, node_of, not_ours, leaving: BTreeSet::new(), issues }
 }
 
+/// Another Service with the same prefix.
+fn join<'a>(announcers: &mut Shared<Announcers<'a>>, more: &Shared<Announcers<'a>>) {
+    if announcers.place() == more.place() {
+        return;
+    }
+    let Announcers { nodes, silent } = announcers.own();
+    nodes.extend(&more.nodes);
+    for (node, why) in &more.silent {
+        // Of several Services the one that comes closest to being announced explains.
+        silent.entry(node).and_modify(|rung| *rung = (*rung).max(*why)).or_insert(*why);
+    }
+}
+
 /// How this switch reaches the nodes that announce.
 struct Towards<'a> {
     settings: &'a SwitchSettings,
@@ -120,6 +138,8 @@ struct Towards<'a> {
     peers: &'a Peers,
     /// By family and announcing nodes: most VIPs have these in common with others.
     known: BTreeMap<(Family, BTreeSet<&'a str>), Reached>,
+    /// The same by the place of the announcers, who are held so that no others come to it.
+    met: HashMap<(Family, usize), (Shared<Announcers<'a>>, Reached)>,
 }
 
 /// Where announcing nodes are reached.
@@ -135,24 +155,34 @@ impl<'a> Towards<'a> {
         &mut self,
         prefix: Prefix,
         services: BTreeSet<ObjectName>,
-        announcers: Announcers<'a>,
+        announcers: &Shared<Announcers<'a>>,
     ) -> ExpectedVip {
-        let Announcers { nodes, silent } = announcers;
-        let key = (prefix.family(), nodes);
-        let Reached { next_hops, somehow } = match self.known.get(&key) {
-            Some(reached) => reached.clone(),
+        let family = prefix.family();
+        let place = (family, announcers.place());
+        let Reached { next_hops, somehow } = match self.met.get(&place) {
+            Some((_, reached)) => reached.clone(),
             None => {
-                let reached = self.reach(key.0, &key.1);
-                self.known.insert(key, reached.clone());
+                let reached = self.reach(family, &announcers.nodes);
+                self.met.insert(place, (announcers.clone(), reached.clone()));
                 reached
             }
         };
         let no_family = somehow && next_hops.is_empty();
-        let absent = (!somehow).then(|| why_absent(self.peers, &silent));
+        let absent = (!somehow).then(|| why_absent(self.peers, &announcers.silent));
         ExpectedVip { services, next_hops, absent, no_family }
     }
 
-    fn reach(&self, family: Family, announcing: &BTreeSet<&str>) -> Reached {
+    fn reach(&mut self, family: Family, announcing: &BTreeSet<&'a str>) -> Reached {
+        let key = (family, announcing.clone());
+        if let Some(reached) = self.known.get(&key) {
+            return reached.clone();
+        }
+        let reached = self.resolve(family, announcing);
+        self.known.insert(key, reached.clone());
+        reached
+    }
+
+    fn resolve(&self, family: Family, announcing: &BTreeSet<&str>) -> Reached {
         let mut next_hops = NextHops::new();
         let mut peered = false;
         for node in announcing {
@@ -221,8 +251,8 @@ fn not_ours(settings: &SwitchSettings, service: &ServiceFacts, address: IpAddr) 
         .then(|| Issue::new(object, "NotOurs", format!("{address} is outside vips.pools")))
 }
 
-fn endpoints(facts: &ClusterFacts) -> BTreeMap<&ObjectName, Endpoints> {
-    let mut endpoints: BTreeMap<&ObjectName, Endpoints> = BTreeMap::new();
+fn endpoints(facts: &ClusterFacts) -> HashMap<&ObjectName, Endpoints> {
+    let mut endpoints: HashMap<&ObjectName, Endpoints> = HashMap::new();
     for slice in &facts.slices {
         let entry = endpoints.entry(&slice.service).or_default();
         entry.any |= slice.any;

@@ -47,9 +47,10 @@ fn selector(key: &str, value: &str) -> LabelSelector {
 fn said(service: &ServiceFacts, endpoints: &Endpoints, nodes: &[NodeFacts]) -> String {
     let candidates: Vec<Candidate> =
         nodes.iter().map(|facts| Candidate { name: &facts.name, facts: Some(facts) }).collect();
-    let all = announcers(service, VIP.parse().unwrap(), endpoints, &candidates, &[Advertisement::plain()]);
+    let plain = [Advertisement::plain()];
+    let all = Rule::new(&candidates, &plain).announcers(service, VIP.parse().unwrap(), endpoints);
     assert_eq!(all.len(), 1);
-    let Announcers { nodes, silent } = &all[&VIP.parse::<Prefix>().unwrap()];
+    let Announcers { nodes, silent } = &*all[&VIP.parse::<Prefix>().unwrap()];
     let mut words: Vec<String> = nodes.iter().map(|&node| node.to_owned()).collect();
     words.extend(silent.iter().map(|(node, rung)| format!("/{node} {rung:?}")));
     words.join(" ")
@@ -90,9 +91,10 @@ fn a_node_is_silent_by_its_state_if_it_would_announce_otherwise() {
 #[test]
 fn a_name_without_a_node_can_announce() {
     let ghost = [Candidate { name: "ghost", facts: None }];
+    let plain = [Advertisement::plain()];
     let of = |policy, endpoints| {
-        let all =
-            announcers(&service(policy), VIP.parse().unwrap(), &endpoints, &ghost, &[Advertisement::plain()]);
+        let mut rule = Rule::new(&ghost, &plain);
+        let all = rule.announcers(&service(policy), VIP.parse().unwrap(), &endpoints);
         !all.values().next().unwrap().nodes.is_empty()
     };
     assert!(of(TrafficPolicy::Cluster, endpoints_on(&["w1"])));
@@ -107,7 +109,8 @@ fn an_advertisement_picks_nodes_services_and_the_length_of_the_prefix() {
         nodes.iter().map(|facts| Candidate { name: &facts.name, facts: Some(facts) }).collect();
     let with = |advertisements: &[Advertisement], address: &str| -> Vec<String> {
         let service = service(TrafficPolicy::Cluster);
-        announcers(&service, address.parse().unwrap(), &endpoints_on(&["w1"]), &candidates, advertisements)
+        Rule::new(&candidates, advertisements)
+            .announcers(&service, address.parse().unwrap(), &endpoints_on(&["w1"]))
             .iter()
             .map(|(prefix, by)| format!("{prefix} {}", by.nodes.len()))
             .collect()

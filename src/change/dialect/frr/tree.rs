@@ -1,5 +1,6 @@
 //! A configuration text as a list of lines with their blocks.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{Path, Writer, context, is_block};
@@ -29,27 +30,36 @@ pub struct Numbered {
 
 /// As [`flatten`], with places, and every line as often as it stands there.
 pub fn numbered(text: &str) -> Vec<Numbered> {
-    let mut open: Vec<(usize, String)> = Vec::new();
-    let mut lines = Vec::new();
+    // The open blocks by the places of their lines, each with its indentation.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut lines: Vec<Numbered> = Vec::new();
     for (index, raw) in text.lines().enumerate() {
-        let line = raw.split_whitespace().collect::<Vec<_>>().join(" ");
-        if line.is_empty()
-            || line.starts_with('!')
-            || line.starts_with('#')
-            || CLOSERS.contains(&line.as_str())
-        {
+        let line = single_spaced(raw);
+        if line.is_empty() || line.starts_with(['!', '#']) || CLOSERS.contains(&line.as_ref()) {
             continue;
         }
         let indent = raw.len() - raw.trim_start().len();
         while open.last().is_some_and(|(depth, _)| *depth >= indent) {
             open.pop();
         }
-        let mut path: Path = open.iter().map(|(_, block)| block.clone()).collect();
-        path.push(line.clone());
-        open.push((indent, line));
+        let around = open.last().map_or(&[][..], |(_, at)| lines[*at].path.as_slice());
+        let mut path: Path = Vec::with_capacity(around.len() + 1);
+        path.extend_from_slice(around);
+        path.push(line.into_owned());
+        open.push((indent, lines.len()));
         lines.push(Numbered { number: index + 1, path });
     }
     lines
+}
+
+/// The words of a line with one space between them.
+fn single_spaced(raw: &str) -> Cow<'_, str> {
+    let line = raw.trim();
+    let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if line.bytes().all(is_plain) && !line.contains("  ") {
+        return Cow::Borrowed(line);
+    }
+    Cow::Owned(line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The text of `paths`, in their order. A block that is open already is not opened again.
