@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::process::Command;
 
 use crate::change::dialect::frr as dialect;
@@ -122,21 +123,21 @@ impl FrrDriver {
         deadline: Duration,
         command: &str,
     ) -> Result<BTreeMap<&'static str, String>, NosError> {
-        let mut texts = BTreeMap::new();
-        for daemon in DAEMONS {
+        // At the same time: each of them takes a while to write down a long filter.
+        let asked = DAEMONS.into_iter().filter_map(|daemon| {
             let socket = daemon.socket(&self.places.run(), self.places.instance.as_deref());
             // A daemon that was never started has no socket; one that died left it.
             let required = matches!(daemon, Daemon::Zebra | Daemon::Bgpd);
-            if !required && !socket.exists() {
-                continue;
-            }
-            let text = ask(&socket, deadline, command).await.map_err(|source| NosError::Unreachable {
-                what: format!("{} does not answer on {}", daemon.name(), socket.display()),
-                source,
-            })?;
-            texts.insert(daemon.name(), text);
-        }
-        Ok(texts)
+            (required || socket.exists()).then(|| async move {
+                let text = ask(&socket, deadline, command).await;
+                let text = text.map_err(|source| NosError::Unreachable {
+                    what: format!("{} does not answer on {}", daemon.name(), socket.display()),
+                    source,
+                });
+                text.map(|text| (daemon.name(), text))
+            })
+        });
+        join_all(asked).await.into_iter().collect()
     }
 
     async fn vtysh(&mut self, commands: &str) -> Result<Vec<String>, NosError> {
@@ -217,7 +218,7 @@ impl NosDriver for FrrDriver {
     type Validator = Canary;
 
     fn validator(&self) -> Canary {
-        Canary { places: self.places.clone(), secrets: self.secrets.clone(), deadline: canary::DEADLINE }
+        Canary { places: self.places.clone(), secrets: self.secrets.clone() }
     }
 
     fn set_secrets(&mut self, secrets: BTreeMap<String, String>) {

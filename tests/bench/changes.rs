@@ -48,8 +48,6 @@ fn is_wanted(release: Release, what: &str, lines: u32) -> bool {
 }
 
 const DAEMONS: [&str; 4] = ["zebra", "staticd", "bgpd", "bfdd"];
-/// The agent gives up after 20 s. Here the change is what is measured, and validating is printed beside it.
-const VALIDATING: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     if let Some(code) = figures::as_a_child() {
@@ -219,7 +217,7 @@ impl Pair {
             let texts = BTreeMap::from([("frr".to_owned(), text.to_owned())]);
             let candidate = Candidate { literal: texts.clone(), texts };
             let began = std::time::Instant::now();
-            let candidate = match driver.validator().within(VALIDATING).check(&candidate).await {
+            let candidate = match driver.validator().check(&candidate).await {
                 Ok(checked) => FrrDialect.canonical(&candidate, &checked).expect("a valid text"),
                 // The text is in FRR's own spelling already: the change can be measured without that word.
                 Err(error) => {
