@@ -128,7 +128,7 @@ impl FrrDriver {
             let socket = daemon.socket(&self.places.run(), self.places.instance.as_deref());
             // A daemon that was never started has no socket; one that died left it.
             let required = matches!(daemon, Daemon::Zebra | Daemon::Bgpd);
-            (required || socket.exists()).then(|| async move {
+            (required || socket.exists()).then_some(async move {
                 let text = ask(&socket, deadline, command).await;
                 let text = text.map_err(|source| NosError::Unreachable {
                     what: format!("{} does not answer on {}", daemon.name(), socket.display()),

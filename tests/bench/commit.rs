@@ -162,7 +162,7 @@ fn main() {
     remember("after it has watched over two changes");
 
     // A worker is away before and after: what was wrong may stay wrong.
-    scene.switch.lab.lab(&["speaker", "s3", "kill"]);
+    scene.switch.lab.lab(&["speaker", "kill", "s3"]);
     scene.forwards(2);
     let stream = Stream::start(&scene);
     let (sent, settled) = scene.commit(&agent, &deny_spare(2), APPLIED);
@@ -173,7 +173,7 @@ fn main() {
         &millis(DWELL_OF_POLICY),
         none,
     ]));
-    scene.switch.lab.lab(&["speaker", "s3", "start"]);
+    scene.switch.lab.lab(&["speaker", "start", "s3"]);
     scene.switch.lab.lab(&["announce", "s3", PREFIX]);
     scene.forwards(3);
     scene.commit(&agent, "", APPLIED);
