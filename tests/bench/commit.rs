@@ -61,15 +61,20 @@ const APPLIED: &str = "configuration applied, read back and saved";
 const UNDONE: &str = "was undone, because of what it took away";
 const SENT: &str = "sent commands";
 
-/// An import filter that drops all VIPs; bgpd obeys it five seconds later, long after vtysh has returned.
-fn deny_all(sequence: u32) -> String {
-    template("policies", &format!("route-map SWITCHLET-FROM-SPEAKERS deny {sequence}\nexit\n!\n"))
+/// An import filter that drops all VIPs; bgpd obeys it five seconds later, long after vtysh has returned. `number` makes a
+/// text that was not tried before.
+fn deny_all(number: u32) -> String {
+    let filter = format!(
+        "ip prefix-list SWITCHLET-SPARE seq {number} permit 198.51.100.0/24\n\
+         route-map SWITCHLET-FROM-SPEAKERS deny 1\nexit\n!\n"
+    );
+    template("policies", &filter)
 }
 
 /// One that drops something that nobody announces.
 fn deny_spare(sequence: u32) -> String {
     let filter = format!(
-        "ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24\n\
+        "ip prefix-list SWITCHLET-SPARE seq 1000 permit 198.51.100.0/24\n\
          route-map SWITCHLET-FROM-SPEAKERS deny {sequence}\n match ip address prefix-list SWITCHLET-SPARE\nexit\n!\n"
     );
     template("policies", &filter)
@@ -106,84 +111,87 @@ fn main() {
     let mut memory = Table::new(&["the guard", "resident", "peak", "target"]);
     let mut remember = |when: &str| {
         let status = fs::read_to_string(format!("/proc/{}/status", guard.pid())).unwrap();
-        memory.row([
-            when.to_owned(),
-            mebibytes(&status, "VmRSS:"),
-            mebibytes(&status, "VmHWM:"),
-            "≤ 4 MiB".into(),
-        ]);
+        let [resident, peak] = ["VmRSS:", "VmHWM:"].map(|field| mebibytes(&status, field));
+        memory.row([when.to_owned(), resident, peak, "≤ 4 MiB".to_owned()]);
     };
-    let agent = scene.switch.agent();
-    Switch::log_has(&agent, 0, APPLIED);
-    scene.forwards(2);
-    remember("idle");
-
     let mut traffic = Table::new(&[
         "while the stream runs",
         "sent",
         "lost",
         "longest gap",
-        "until it was sent to FRR",
+        "until FRR got it",
         "until settled",
         "of that dwell, by rule",
         "target",
     ]);
-    let none = "0 lost";
+    let agent = scene.switch.agent();
+    Switch::log_has(&agent, 0, APPLIED);
+    scene.forwards(2);
+    remember("idle");
+    good(&mut scene, &agent, &mut traffic);
+    remember("after it has watched over good commits");
+    let (restored, dark) = bad(&mut scene, &agent, &mut traffic);
+    remember("after bad ones too");
+    drop(agent);
+    by_hand(&scene, &mut traffic);
 
-    let stream = Stream::start(&scene);
+    println!("{}; window {WINDOW} s", lab::binary());
+    traffic.print();
+    let mut times = Table::new(&["a bad commit", "rounds", "median", "worst"]);
+    let row = |what: &str, all: &[Duration]| {
+        [what.to_owned(), all.len().to_string(), millis(median(all)), millis(worst(all))]
+    };
+    times.row(row("from its publication to the restored FIB", &restored));
+    times.row(row("without traffic", &dark));
+    times.print();
+    memory.print();
+}
+
+/// Commits that must cost nothing.
+fn good(scene: &mut Scene, agent: &Agent, traffic: &mut Table) {
+    let none = "0 lost";
+    let stream = Stream::start(scene);
     scene.switch.bundle.publish(&[("switch.yaml", &format!("# nothing new\n{SETTINGS}"))]);
     std::thread::sleep(Duration::from_secs(8));
     assert_eq!(agent.log().matches(SENT).count(), 1, "nothing was to be sent: {}", agent.log());
     traffic.row(stream.finish().row(["a no-op (a comment)", "", "", "", none]));
 
-    let stream = Stream::start(&scene);
-    let (sent, settled) = scene.commit(&agent, &deny_spare(1), APPLIED);
+    let mut row = |stream: Stream, what: &str, [sent, settled, dwell]: [Duration; 3]| {
+        let [sent, settled, dwell] = [sent, settled, dwell].map(millis);
+        traffic.row(stream.finish().row([what, &sent, &settled, &dwell, none]));
+    };
+    let stream = Stream::start(scene);
+    let (sent, settled) = scene.commit(agent, &deny_spare(1), APPLIED);
     scene.switch.runs("route-map SWITCHLET-FROM-SPEAKERS deny 1", true);
-    traffic.row(stream.finish().row([
-        "a policy edit",
-        &millis(sent),
-        &millis(settled),
-        &millis(DWELL_OF_POLICY),
-        none,
-    ]));
+    row(stream, "a policy edit", [sent, settled, DWELL_OF_POLICY]);
 
-    let stream = Stream::start(&scene);
+    let stream = Stream::start(scene);
     let (began, from) = (Timestamp::now(), agent.log().len());
     fs::write(scene.switch.cluster.join("objects.yaml"), objects(3)).unwrap();
-    let (sent, settled) = scene.settled(&agent, from, began, APPLIED);
+    let (sent, settled) = times(agent, from, began, APPLIED);
     scene.forwards(3);
-    traffic.row(stream.finish().row([
-        "a neighbour comes",
-        &millis(sent),
-        &millis(settled),
-        &millis(LEAST_DWELL),
-        none,
-    ]));
-    remember("after it has watched over two changes");
+    row(stream, "a neighbour comes", [sent, settled, LEAST_DWELL]);
 
     // A worker is away before and after: what was wrong may stay wrong.
     scene.switch.lab.lab(&["speaker", "kill", "s3"]);
     scene.forwards(2);
-    let stream = Stream::start(&scene);
-    let (sent, settled) = scene.commit(&agent, &deny_spare(2), APPLIED);
-    traffic.row(stream.finish().row([
-        "a policy edit, one worker being down: confirmed",
-        &millis(sent),
-        &millis(settled),
-        &millis(DWELL_OF_POLICY),
-        none,
-    ]));
+    let stream = Stream::start(scene);
+    let (sent, settled) = scene.commit(agent, &deny_spare(2), APPLIED);
+    row(stream, "a policy edit while one worker is down: confirmed", [sent, settled, DWELL_OF_POLICY]);
     scene.switch.lab.lab(&["speaker", "start", "s3"]);
     scene.switch.lab.lab(&["announce", "s3", PREFIX]);
     scene.forwards(3);
-    scene.commit(&agent, "", APPLIED);
+}
 
-    let mut restored = Vec::new();
-    let mut dark = Vec::new();
+/// Commits that take all traffic away: how long until the table is restored, and how long nothing came.
+fn bad(scene: &mut Scene, agent: &Agent, traffic: &mut Table) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut restored, mut dark) = (Vec::new(), Vec::new());
     for round in 1..=rounds() {
-        let stream = Stream::start(&scene);
+        // Without it the text of the last round is held.
+        scene.commit(agent, &deny_spare(100 + round), APPLIED);
+        let stream = Stream::start(scene);
         let began = Instant::now();
-        let (sent, settled) = scene.commit(&agent, &deny_all(round), UNDONE);
+        let (sent, settled) = scene.commit(agent, &deny_all(round), UNDONE);
         scene.forwards(3);
         restored.push(began.elapsed());
         let seen = stream.finish();
@@ -199,37 +207,34 @@ fn main() {
                 &format!("≤ {WINDOW} s dark"),
             ]));
         }
-        scene.commit(&agent, &deny_spare(100 + round), APPLIED);
     }
-    remember("after all");
-    drop(agent);
+    (restored, dark)
+}
 
-    let stream = Stream::start(&scene);
+/// The same text by frr-reload.py, and nobody who would undo it.
+fn by_hand(scene: &Scene, traffic: &mut Table) {
+    let watched = WINDOW + 20;
+    let stream = Stream::start(scene);
     scene.reload();
-    std::thread::sleep(Duration::from_secs(WINDOW + 20));
-    let stays = scene.hops() == 0;
-    assert!(stays, "frr-reload.py has undone it?");
-    traffic.row(stream.finish().row([
-        &format!(
-            "the same by frr-reload.py --reload (peer): dark until somebody comes, here {} s",
-            WINDOW + 20
-        ),
-        "",
-        "never",
-        "",
-        "",
-    ]));
+    std::thread::sleep(Duration::from_secs(watched));
+    assert_eq!(scene.hops(), 0, "somebody has undone what frr-reload.py did");
+    let what = format!("the same by frr-reload.py --reload (peer), watched for {watched} s");
+    traffic.row(stream.finish().row([&what, "", "never", "", ""]));
+}
 
-    println!("{}; window {WINDOW} s", lab::binary());
-    traffic.print();
-    let mut times = Table::new(&["a bad commit", "rounds", "median", "worst"]);
-    let row = |what: &str, all: &[Duration]| {
-        [what.to_owned(), all.len().to_string(), millis(median(all)), millis(worst(all))]
+/// How long after `began` the agent sent commands, and said that it was over.
+fn times(agent: &Agent, from: usize, began: Timestamp, end: &str) -> (Duration, Duration) {
+    wait_for(end, Duration::from_secs(WINDOW) + SOON, || {
+        let log = agent.log();
+        if log[from..].contains(end) { Ok(()) } else { Err(log[from..].to_owned()) }
+    });
+    let log = agent.log();
+    let at = |words: &str| {
+        let line = log[from..].lines().find(|line| line.contains(words)).expect("a line of the log");
+        let stamp: Timestamp = line.split_whitespace().next().unwrap().parse().expect("a time");
+        Duration::try_from(stamp.duration_since(began)).unwrap()
     };
-    times.row(row("from its publication to the restored FIB", &restored));
-    times.row(row("without traffic", &dark));
-    times.print();
-    memory.print();
+    (at(SENT), at(end))
 }
 
 /// A leaf on which speakers announce a VIP that their servers answer to.
@@ -267,22 +272,7 @@ impl Scene {
             texts.push(("frr.conf.tera", template));
         }
         self.switch.bundle.publish(&texts);
-        self.settled(agent, from, began, end)
-    }
-
-    /// How long after `began` the agent sent commands, and said that it was over.
-    fn settled(&self, agent: &Agent, from: usize, began: Timestamp, end: &str) -> (Duration, Duration) {
-        wait_for(end, Duration::from_secs(WINDOW) + SOON, || {
-            let log = agent.log();
-            if log[from..].contains(end) { Ok(()) } else { Err(log[from..].to_owned()) }
-        });
-        let log = agent.log();
-        let at = |words: &str| {
-            let line = log[from..].lines().find(|line| line.contains(words)).expect("a line of the log");
-            let stamp: Timestamp = line.split_whitespace().next().unwrap().parse().expect("a time");
-            Duration::try_from(stamp.duration_since(began)).unwrap()
-        };
-        (at(SENT), at(end))
+        times(agent, from, began, end)
     }
 }
 
