@@ -38,8 +38,8 @@ pub const INNER: &str = "canary-inner";
 const DEADLINE: Duration = Duration::from_secs(20);
 /// An ordinary one has fewer lines.
 const ORDINARY: usize = 500;
-/// What each line beyond may take on top: on a busy control CPU ten thousand neighbours were seen to take 38 s, and of one
-/// prefix-list a thousand entries 30 s, because 8.4 compares each of them with all others.
+/// What each line beyond may take on top: on a busy control CPU ten thousand neighbours were seen to take 55 s, and of one
+/// prefix-list a thousand entries 33 s, because 8.4 compares each of them with all others.
 const PER_LINE: Duration = Duration::from_millis(25);
 /// For one command, inside.
 const ANSWER: Duration = Duration::from_secs(10);
