@@ -46,6 +46,7 @@ use crate::settings::Inputs as InputArgs;
 use crate::settings::{AgentArgs, Cli, Command, ExecIn, GuardArgs, OneShot, RenderArgs, VerifyArgs};
 use crate::{sandbox, telemetry};
 
+mod lean;
 mod lint;
 mod pause;
 mod plan;
@@ -78,6 +79,9 @@ const CRDS: &str = include_str!("../manifests/crd.yaml");
 
 /// Runs one command.
 pub fn run() -> ExitCode {
+    if let Some(args) = lean::words() {
+        return ended(run_guard(args));
+    }
     let cli = match <Cli as clap::Parser>::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -97,13 +101,21 @@ pub fn run() -> ExitCode {
         ),
         Command::Crds => print(CRDS),
         Command::Agent(args) => in_runtime(run_agent(args)),
-        Command::Guard(args) => run_guard(args),
+        Command::Guard(args) => {
+            lean::again(&args);
+            run_guard(args)
+        }
         Command::Pause(args) => run_pause(&args),
         Command::Render(args) => in_runtime(run_render(args)),
         Command::Plan(args) => in_runtime(run_plan(args)),
         Command::Lint(args) => in_runtime(run_lint(args)),
         Command::Verify(args) => in_runtime(run_verify(args)),
     };
+    ended(result)
+}
+
+/// The exit code; an error is told.
+fn ended(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -377,7 +389,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
 /// No runtime and no thread: it shall be small.
 fn run_guard(args: GuardArgs) -> anyhow::Result<u8> {
     let GuardArgs { frr_root, frr_instance, state_dir, form, log_json } = args;
-    telemetry::log(log_json);
+    telemetry::log_all(log_json);
     make_state(&state_dir)?;
     let places = Places { root: frr_root, instance: frr_instance };
     let locks = locks(&state_dir, &places);

@@ -43,6 +43,19 @@ pub fn log(json: bool) {
     }
 }
 
+/// As [`log`], for a program that has little to tell and little memory: all from `info` on.
+pub fn log_all(json: bool) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    if json {
+        builder.json().try_init().unwrap_or_default();
+    } else {
+        builder.with_ansi(false).try_init().unwrap_or_default();
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabel {
     state: StateValue,
