@@ -137,10 +137,8 @@ check "the token of its ServiceAccount works" eval 'kubeconfig=$(lab kubeconfig 
 
 # A pod on leaf1, whose token names that node. Of what is written here the server only says what it would do.
 lab node leaf1
-echo '{apiVersion: v1, kind: Pod, metadata: {name: leaf1, namespace: switchlet}, spec: {nodeName: leaf1, serviceAccountName: agent,
-	containers: [{name: agent, image: none}]}}' | k create -f - >/dev/null
 as_agent() { lab in api env KUBECONFIG="$1" "$(lab env | sed -n s/^KUBECTL=//p)" -n switchlet "${@:2}"; }
-bound=$(lab kubeconfig --sa switchlet/agent --pod leaf1) unbound=$(lab kubeconfig --sa switchlet/agent)
+bound=$(lab kubeconfig --sa switchlet/agent --node leaf1) unbound=$(lab kubeconfig --sa switchlet/agent)
 lease() { # NAME HOLDER [MORE-METADATA]; a holder "-" is none
 	local spec="{holderIdentity: $2, leaseDurationSeconds: 15}"
 	[ "$2" != - ] || spec='{leaseDurationSeconds: 15}'
@@ -228,7 +226,7 @@ agent_in_the_pod() {
 	in_the_pod 1 "$(realpath "$BINARY")" guard --form pod --frr-instance "$LAB-leaf1" --frr-root "$work/root1/host" \
 		--state-dir "$work/state" >"$work/guard.log" 2>&1 &
 	guard=$!
-	in_the_pod 0 "$(realpath "$BINARY")" agent --guard required --node leaf1 --namespace switchlet --kubeconfig "$(lab kubeconfig --sa switchlet/agent)" \
+	in_the_pod 0 "$(realpath "$BINARY")" agent --guard required --node leaf1 --namespace switchlet --kubeconfig "$bound" \
 		--frr-instance "$LAB-leaf1" --frr-root "$work/root0/host" --state-dir "$work/state" >"$log" 2>&1 &
 	agent=$!
 	k -n switchlet wait --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=Applied --timeout=40s switch/leaf1 || code=1
