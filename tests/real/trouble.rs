@@ -193,8 +193,11 @@ fn too_old_a_version_is_listed_again(release: Release) {
 fn an_expired_token_is_replaced_by_the_next_one() {
     let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
     lab.populate();
-    let token =
-        lab.kubectl(&["create", "token", "agent", "-n", "switchlet", "--duration=1h"]).trim().to_owned();
+    let kubeconfig = lab.kubeconfig("leaf1");
+    let bound = ["--bound-object-kind", "Pod", "--bound-object-name", "leaf1"];
+    let create =
+        [["create", "token", "agent", "-n", "switchlet", "--duration=1h"].as_slice(), &bound].concat();
+    let token = lab.kubectl(&create).trim().to_owned();
     let (file, config) = (lab.scratch("token"), lab.scratch("by-token.conf"));
     // The same token, signed by the same key, that ended an hour ago.
     let key = lab.scratch("pki/sa.key");
@@ -212,7 +215,7 @@ print(text + '.' + b(subprocess.run(sign, input=text.encode(), stdout=subprocess
         Command::new("python3").args(["-c", script, key.to_str().unwrap(), &token]).output().unwrap();
     assert!(expired.status.success(), "{}", String::from_utf8_lossy(&expired.stderr));
     fs::write(&file, String::from_utf8_lossy(&expired.stdout).trim()).unwrap();
-    let text = fs::read_to_string(lab.kubeconfig("leaf1")).unwrap();
+    let text = fs::read_to_string(kubeconfig).unwrap();
     let start = text.find("user: {").unwrap();
     let end = start + text[start..].find('}').unwrap();
     fs::write(
