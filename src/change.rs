@@ -16,6 +16,7 @@ use crate::change::diff::{Candidate, Checked, Journal, Plan, Refusal, Running};
 use crate::change::drift::{Departure, Drift};
 use crate::change::look::Measured;
 use crate::intent::nexthops::Peers;
+use crate::intent::snapshot::Issue;
 
 pub mod consent;
 pub mod dialect;
@@ -54,6 +55,9 @@ pub trait Dialect {
 
     /// `candidate` in the canonical form that the NOS's own parser gave, or why it is refused.
     fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal>;
+
+    /// What is lawful in `candidate` and probably not meant.
+    fn remarks(&self, candidate: &Candidate) -> Vec<Issue>;
 }
 
 /// What the planner knows besides the two texts.

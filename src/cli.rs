@@ -34,6 +34,7 @@ use crate::guard::{Guard, Guarding};
 use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
+use crate::intent::language;
 use crate::intent::platform::Platform;
 use crate::intent::render;
 use crate::intent::snapshot::Bundle;
@@ -179,7 +180,7 @@ async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
     let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
     Ok(Opened {
         inputs: Inputs::open(&args.node, &namespace, folders, clients.as_ref()),
-        deriver: Deriver::new(&args.node, "frr", render::FRR, args.secrets_dir.clone()),
+        deriver: Deriver::new(&args.node, &language::FRR, args.secrets_dir.clone()),
         places: Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() },
         state: StateFolder::new(&args.state_dir),
         clients,

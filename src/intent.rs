@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub mod departures;
+pub mod language;
 pub mod lint;
 pub mod literal;
 pub mod nexthops;

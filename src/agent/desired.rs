@@ -17,10 +17,10 @@ use crate::files::secret;
 use crate::health::condition::{InputProblem, Reason, Status};
 use crate::intent::announce::Advertisement;
 use crate::intent::departures::{Departures, Word};
-use crate::intent::literal;
+use crate::intent::language::{Language, Unfit};
 use crate::intent::nexthops::{self, Expectation, Peers};
 use crate::intent::platform::Platform;
-use crate::intent::render::{self, BuiltIn, Job, Texts};
+use crate::intent::render::{self, Job, Texts};
 use crate::intent::settings::{self, SwitchSettings};
 use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, LITERAL, digest};
 use crate::intent::switch::Apply;
@@ -87,8 +87,7 @@ pub struct Remembered {
 /// Derives what is desired; remembers the bundle in force, its neighbours, and what was rendered.
 pub struct Deriver {
     me: String,
-    nos: &'static str,
-    built_in: &'static [BuiltIn],
+    language: &'static Language,
     /// As the NOS told it last.
     platform: Platform,
     secrets: Secrets,
@@ -100,18 +99,19 @@ pub struct Deriver {
     in_force: Option<Good>,
     departures: Departures,
     apply: Apply,
+    /// What the last candidate lacks because the platform does not take it.
+    left_out: Vec<Issue>,
     /// The last few renderings: the wanted bundle and the one in force take turns.
     rendered: Vec<(Job, Result<Candidate, InputProblem>)>,
 }
 
 impl Deriver {
-    /// For the switch `me`, whose NOS has this name in a Switch and these built-in templates.
-    pub fn new(me: &str, nos: &'static str, built_in: &'static [BuiltIn], secrets: Option<PathBuf>) -> Self {
+    /// For the switch `me`, whose NOS takes this language.
+    pub fn new(me: &str, language: &'static Language, secrets: Option<PathBuf>) -> Self {
         let secrets = secrets.map_or(Secrets::None, Secrets::Folder);
         Self {
             me: me.to_owned(),
-            nos,
-            built_in,
+            language,
             platform: Platform::default(),
             secrets,
             clear: BTreeMap::new(),
@@ -119,6 +119,7 @@ impl Deriver {
             in_force: None,
             departures: Departures::default(),
             apply: Apply::default(),
+            left_out: Vec::new(),
             rendered: Vec::new(),
         }
     }
@@ -225,8 +226,9 @@ impl Deriver {
     /// What a rendering of `bundle` would be given.
     pub fn job(&self, desired: &Desired, bundle: &Bundle) -> Option<Job> {
         let settings = desired.settings.as_ref()?;
-        let texts = Texts { bundle, built_in: self.built_in };
-        Some(render::job(&self.me, settings, &desired.expectation.peers, &self.platform, texts))
+        let texts = Texts { bundle, built_in: self.language.built_in };
+        let platform = self.platform(settings);
+        Some(render::job(&self.me, settings, &desired.expectation.peers, &platform, texts))
     }
 
     /// What is desired, given `gathered`.
@@ -291,6 +293,9 @@ impl Deriver {
             interim = rendered.ok().map(target);
         }
         secrets.extend(self.clear.clone());
+        let platform = self.platform(&judged.settings);
+        expectation.issues.extend((self.language.remarks)(&judged.settings, &platform));
+        expectation.issues.append(&mut self.left_out);
         Desired {
             wanted: wanted(gathered, &peers),
             revision: Some(revision(&good.bundle, &peers)),
@@ -302,7 +307,7 @@ impl Deriver {
             expectation,
             target,
             interim,
-            platform: self.platform.clone(),
+            platform,
             secrets,
             apply: self.apply.clone(),
         }
@@ -322,19 +327,21 @@ impl Deriver {
     /// A bundle is good if its settings make sense and its templates render with the facts of now.
     async fn accept(&mut self, bundle: &Bundle, gathered: &Gathered) -> Result<SwitchSettings, InputProblem> {
         if let Some(nos) = gathered.switch.as_ref().and_then(|switch| switch.spec.nos.as_deref())
-            && nos != self.nos
+            && nos != self.language.nos
         {
-            let message = format!("spec.nos: {nos} is not driven by this agent (expected {})", self.nos);
+            let message =
+                format!("spec.nos: {nos} is not driven by this agent (expected {})", self.language.nos);
             return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
         }
         let known = [&self.good, &self.in_force].into_iter().flatten().find(|good| good.bundle == *bundle);
         if let Some(good) = known {
             return Ok(good.settings.clone());
         }
+        let Language { nos, literal, .. } = self.language;
         if let Some(foreign) =
-            LITERAL.iter().find(|name| **name != literal::FRR && bundle.texts.contains_key(**name))
+            LITERAL.iter().find(|name| *name != literal && bundle.texts.contains_key(**name))
         {
-            let message = format!("{foreign}: is not a text of {} (expected {})", self.nos, literal::FRR);
+            let message = format!("{foreign}: is not a text of {nos} (expected {literal})");
             return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
         }
         let invalid = |message: String| InputProblem {
@@ -343,22 +350,14 @@ impl Deriver {
             message,
         };
         let text = bundle.texts.get(settings::FILE).ok_or_else(|| {
-            let why = if bundle.texts.contains_key(literal::FRR) {
-                " (needed beside frr.conf: it says which VIPs and next-hops are verified)"
+            let why = if bundle.texts.contains_key(*literal) {
+                format!(" (needed beside {literal}: it says which VIPs and next-hops are verified)")
             } else {
-                ""
+                String::new()
             };
             invalid(format!("{} is missing in the bundle{why}", settings::FILE))
         })?;
         let settings = settings::parse(text).map_err(|mistake| invalid(mistake.to_string()))?;
-        if settings.network_instance != "default" {
-            let message = format!(
-                "{}: networkInstance: {} cannot be verified on this NOS yet (expected default)",
-                settings::FILE,
-                settings.network_instance
-            );
-            return Err(InputProblem { status: Status::False, reason: Reason::Unsupported, message });
-        }
         let secrets = self.secrets(&settings)?;
         let peers = self.peers(&settings, &gathered.facts);
         self.candidate(&settings, &peers, bundle, &secrets).await?;
@@ -394,16 +393,33 @@ impl Deriver {
         bundle: &Bundle,
         secrets: &BTreeMap<String, String>,
     ) -> Result<Candidate, InputProblem> {
-        let Some(text) = bundle.texts.get(literal::FRR) else {
-            return self.render(settings, peers, bundle).await;
-        };
-        let taken = literal::frr(text, secrets, &self.clear).map_err(|mistake| InputProblem {
+        let platform = self.platform(settings);
+        if let Some(unfit) = (self.language.unfit)(settings, &platform) {
+            return Err(problem_of(unfit));
+        }
+        let rejected = |message: String| InputProblem {
             status: Status::False,
             reason: Reason::CandidateRejected,
-            message: mistake.to_string(),
-        })?;
-        self.clear.extend(taken.secrets);
-        Ok(taken.candidate)
+            message,
+        };
+        let candidate = match bundle.texts.get(self.language.literal) {
+            None => self.render(settings, peers, bundle).await?,
+            Some(text) => {
+                let taken = (self.language.take)(text, secrets, &self.clear);
+                let taken = taken.map_err(|mistake| rejected(mistake.to_string()))?;
+                self.clear.extend(taken.secrets);
+                taken.candidate
+            }
+        };
+        let (candidate, left_out) =
+            (self.language.fit)(candidate, &platform).map_err(|refusal| rejected(refusal.to_string()))?;
+        self.left_out = left_out;
+        Ok(candidate)
+    }
+
+    /// What it runs on, by its own word and what the settings assume.
+    fn platform(&self, settings: &SwitchSettings) -> Platform {
+        (self.language.platform)(&self.platform, settings)
     }
 
     async fn render(
@@ -412,8 +428,8 @@ impl Deriver {
         peers: &Peers,
         bundle: &Bundle,
     ) -> Result<Candidate, InputProblem> {
-        let texts = Texts { bundle, built_in: self.built_in };
-        let job = render::job(&self.me, settings, peers, &self.platform, texts);
+        let texts = Texts { bundle, built_in: self.language.built_in };
+        let job = render::job(&self.me, settings, peers, &self.platform(settings), texts);
         if let Some((_, result)) = self.rendered.iter().find(|(done, _)| *done == job) {
             return result.clone();
         }
@@ -425,6 +441,26 @@ impl Deriver {
         self.rendered.truncate(2);
         self.rendered.insert(0, (job, result.clone()));
         result
+    }
+}
+
+/// What the inputs lack, or ask too much.
+fn problem_of(unfit: Unfit) -> InputProblem {
+    let file = settings::FILE;
+    match unfit {
+        Unfit::Unsupported { field, problem } => InputProblem {
+            status: Status::False,
+            reason: Reason::Unsupported,
+            message: format!("{file}: {field}: {problem}"),
+        },
+        Unfit::Wrong { field, problem } => InputProblem {
+            status: Status::False,
+            reason: Reason::SettingsInvalid,
+            message: format!("{file}: {field}: {problem}"),
+        },
+        Unfit::Unknown(message) => {
+            InputProblem { status: Status::Unknown, reason: Reason::DaemonUnreachable, message }
+        }
     }
 }
 

@@ -5,11 +5,9 @@ use jiff::Timestamp;
 use super::Agent;
 use super::validate::Answer;
 use crate::change::consent::{Approver, Consent};
-use crate::change::dialect::frr::{OWNER, lint};
 use crate::change::diff::Candidate;
 use crate::change::{ApplyPolicy, ChangeStatus, Dialect, Target, Want};
 use crate::fib::FibReader;
-use crate::intent::snapshot::Issue;
 use crate::nos::NosDriver;
 use crate::rib::RibReader;
 
@@ -29,7 +27,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             }
             return;
         };
-        self.remarks = remarks(&target.candidate);
+        self.remarks = self.machine.dialect().remarks(&target.candidate);
         let canonical = self.canonical(&target.candidate);
         // Asking about another text would end the asking about this one.
         let asking = matches!(canonical, Err(ChangeStatus::InProgress | ChangeStatus::ValidatorTimeout(_)));
@@ -118,17 +116,4 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     pub(super) fn change(&self) -> &ChangeStatus {
         self.blocked.as_ref().unwrap_or(self.machine.status())
     }
-}
-
-/// Lints as issues: shown, and nothing turns because of them.
-fn remarks(candidate: &Candidate) -> Vec<Issue> {
-    let owned = |(owner, text): (&String, &String)| {
-        let text = candidate.literal.get(owner).unwrap_or(text).clone();
-        let what = if candidate.literal.contains_key(owner) { "frr.conf" } else { "rendered frr.conf" };
-        lint::lint(&text).into_iter().map(move |lint| {
-            let place = lint.line.map(|line| format!(" line {line}")).unwrap_or_default();
-            Issue::new(format!("{what}{place}"), lint.rule.name(), lint.message)
-        })
-    };
-    candidate.texts.iter().filter(|(owner, _)| *owner == OWNER).flat_map(owned).collect()
 }

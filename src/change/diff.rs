@@ -175,6 +175,14 @@ pub enum Refusal {
         /// How many more there are.
         others: usize,
     },
+    /// A part of it cannot be so, whatever the NOS's model says.
+    #[error("{path}: {problem}")]
+    Rule {
+        /// Which part.
+        path: String,
+        /// What is wrong, and what was expected.
+        problem: String,
+    },
     /// The text of this owner is missing, or a text has an owner that this NOS does not have.
     #[error("no text for {0}")]
     NoText(Owner),
@@ -184,7 +192,9 @@ impl Refusal {
     /// CamelCase, for conditions.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::ForeignLine { .. } | Self::Invalid { .. } | Self::NoText(_) => "CandidateRejected",
+            Self::ForeignLine { .. } | Self::Invalid { .. } | Self::Rule { .. } | Self::NoText(_) => {
+                "CandidateRejected"
+            }
             Self::GlobalConflict { .. } => "GlobalConflict",
         }
     }

@@ -51,6 +51,10 @@ impl Dialect for Lines {
         Ok(candidate.clone())
     }
 
+    fn remarks(&self, _: &Candidate) -> Vec<Issue> {
+        Vec::new()
+    }
+
     fn dwell(&self, _: &Plan, _: &Running) -> Duration {
         DWELL
     }

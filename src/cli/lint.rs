@@ -13,8 +13,8 @@ use crate::change::dialect::frr::{Frr, OWNER, lint as dialect};
 use crate::change::diff::{Candidate, Refusal};
 use crate::cli::{BAD_INPUT, BLIND, DIFFERS, FINE, print};
 use crate::files;
+use crate::intent::language;
 use crate::intent::lint::{self, Finding, Severity};
-use crate::intent::render;
 use crate::intent::snapshot::{Bundle, ClusterFacts};
 use crate::nos::frr::{FrrDriver, Places};
 use crate::nos::{NosDriver, Validator, ValidatorError};
@@ -37,7 +37,7 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
         .filter(|(name, _)| Bundle::is_meant(name))
         .map(|(name, issue)| Finding::error("SettingsInvalid", &format!("{name}: {}", issue.message)))
         .collect();
-    let mut deriver = Deriver::new(&node, "frr", render::FRR, secrets_dir.clone());
+    let mut deriver = Deriver::new(&node, &language::FRR, secrets_dir.clone());
     if secrets_dir.is_none() {
         deriver = deriver.without_secrets();
     }

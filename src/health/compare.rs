@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::change::look::{Forwarding, Pairs};
 use crate::health::DifferenceKind;
+use crate::health::ladder::Rung;
 use crate::intent::nexthops::{Expectation, ExpectedVip, NextHops};
 use crate::intent::settings::SwitchSettings;
 use crate::net::{Hop, HopState, NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, Shared, is_link_local};
@@ -39,7 +40,16 @@ pub struct Compared {
     /// The next-hop group that the route uses.
     pub group: Option<u32>,
     /// Worth saying although nothing differs.
-    pub remark: Option<String>,
+    pub remark: Option<Remark>,
+}
+
+/// What is worth saying although nothing differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Which kind.
+    pub rung: Rung,
+    /// The particulars, for people.
+    pub text: String,
 }
 
 /// Who is behind a next-hop.

@@ -55,8 +55,22 @@ pub enum Rung {
     UnexpectedNextHop,
     /// A next-hop that nobody expects, kept because its speaker promised to be back soon.
     StaleByGracefulRestart,
+    /// The route is chosen, and this switch keeps it out of its forwarding table on purpose.
+    SuppressedByPolicy,
+    /// There is no route of its own, and another prefix that covers it catches its packets.
+    CaughtByOtherPrefix,
+    /// The session comes and goes.
+    SessionFlapping,
+    /// The chip was told, and has not taken it, or not yet.
+    HardwareNotProgrammed,
+    /// The chip refused the new set of next-hops and goes on with an older one.
+    FibModifyFailed,
+    /// The chip has no room for this next-hop.
+    NoHardwareResource,
     /// A remark, not a difference: the prefix is to be hashed resiliently, and is not.
     ResilienceMissing,
+    /// A remark, not a difference: the resilient group was sized for fewer next-hops than it has.
+    ResilienceTruncated,
 }
 
 /// Whose fault a difference is.

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::health::compare::Compared;
+use crate::health::compare::{Compared, Remark};
+use crate::health::ladder::Rung;
 use crate::intent::platform::{Platform, Resilience};
 use crate::intent::settings::{ResilientHash, ResilientPrefixes, SwitchSettings};
 use crate::intent::snapshot::Issue;
@@ -46,23 +47,38 @@ pub fn remark(
 ) {
     let covered: BTreeSet<Prefix> = covered(settings, compared).collect();
     for (_, compared) in compared.iter_mut().filter(|(prefix, _)| covered.contains(prefix)) {
-        let form = match compared.group.map(|id| groups.get(&id)) {
+        let found = compared.group.map(|id| groups.get(&id));
+        if platform.resilience == Some(Resilience::Native)
+            && let Some(Some(Some(Resilient { unused, .. }))) = found
+        {
+            if *unused > 0 {
+                let text = format!("{unused} next-hops get no traffic: the group was sized for fewer");
+                compared.remark = Some(Remark { rung: Rung::ResilienceTruncated, text });
+            }
+            continue;
+        }
+        let form = match found {
             None => "next-hops without a group".to_owned(),
             Some(None) => continue,
             Some(Some(None)) => "a plain group".to_owned(),
-            Some(Some(Some(Resilient { buckets, idle_timer, unbalanced_timer }))) => format!(
+            Some(Some(Some(Resilient { buckets, idle_timer, unbalanced_timer, unused: _ }))) => format!(
                 "a resilient group ({buckets} buckets, idle {} s, unbalanced {} s)",
                 idle_timer.as_secs(),
                 unbalanced_timer.as_secs()
             ),
         };
-        compared.remark = Some(format!("the kernel has {form}; {}", cause(platform)));
+        let text = format!("the kernel has {form}; {}", cause(platform));
+        let text =
+            if platform.chassis.is_some() { text.replacen("the kernel", "the switch", 1) } else { text };
+        let text = format!("flows move when a node comes or goes: {text}");
+        compared.remark = Some(Remark { rung: Rung::ResilienceMissing, text });
     }
 }
 
 /// Why flows move, with the word of the closed list first.
 fn cause(platform: &Platform) -> String {
     let release = platform.release.map(|release| format!(" {release}")).unwrap_or_default();
+    let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
     match platform.resilience {
         None => "what this NOS can do is not known".to_owned(),
         Some(cause @ Resilience::UnsupportedByFRR) => {
@@ -71,6 +87,13 @@ fn cause(platform: &Platform) -> String {
         Some(cause @ Resilience::LinkLossOnly) => format!(
             "{cause:?}: FRR{release} keeps flows in place when a link is lost, not when a node withdraws"
         ),
+        Some(Resilience::Native) => "a resilient group is configured and does not take effect".to_owned(),
+        Some(cause @ Resilience::UnsupportedPlatform) => {
+            format!("{cause:?}: {chassis} has no resilient groups")
+        }
+        Some(cause @ Resilience::UnknownPlatform) => {
+            format!("{cause:?}: nobody knows whether {chassis} has resilient groups, so none is asked for")
+        }
     }
 }
 

@@ -43,9 +43,7 @@ pub(super) fn of_vip(
         Some(State::Unknown) => (State::Unknown, Some(Rung::ExpectationStale)),
         Some(state) => (state, ladder::worst(differences.iter().map(|d| (d.state, d.rung)))),
         None if compared.vip.no_family => (State::Unknown, Some(Rung::NoAddressForFamily)),
-        None => {
-            (State::Ok, compared.vip.absent.or(compared.remark.as_ref().map(|_| Rung::ResilienceMissing)))
-        }
+        None => (State::Ok, compared.vip.absent.or(compared.remark.as_ref().map(|remark| remark.rung))),
     };
     let unexpected = differences
         .iter()
@@ -83,9 +81,9 @@ fn message(
     let forwards = common.observed(&compared.observed).1;
     if state == State::Ok {
         return match rung {
-            Some(Rung::ResilienceMissing) => {
-                let remark = compared.remark.as_deref().unwrap_or_default();
-                format!("{}; flows move when a node comes or goes: {remark}", *forwards).into()
+            Some(Rung::ResilienceMissing | Rung::ResilienceTruncated) => {
+                let remark = compared.remark.as_ref().map(|remark| remark.text.as_str()).unwrap_or_default();
+                format!("{}; {remark}", *forwards).into()
             }
             Some(rung) => format!("absent, as it must be ({rung:?})").into(),
             None => forwards,

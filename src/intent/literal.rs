@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 
 use crate::change::dialect::frr::{self, lint, secrets};
+use crate::change::dialect::srlinux;
 use crate::change::diff::Candidate;
 use crate::intent::yaml::Mistake;
 
 /// The name of FRR's literal text in a bundle.
 pub const FRR: &str = "frr.conf";
+
+/// The name of SR Linux's literal text in a bundle.
+pub const SRLINUX: &str = "srlinux.json";
 
 /// A literal text, and the passwords that stood in it in clear, by the placeholders that stand there now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +88,37 @@ pub fn frr(
     }
     let texts = BTreeMap::from([(frr::OWNER.to_owned(), concealed)]);
     Ok(Literal { candidate: Candidate { literal: texts.clone(), texts }, secrets: found })
+}
+
+/// Takes SR Linux's literal text: a JSON document of its model. It names no secrets.
+pub fn srlinux(
+    text: &str,
+    _: &BTreeMap<String, String>,
+    _: &BTreeMap<String, String>,
+) -> Result<Literal, Mistake> {
+    let mistake = |at: Option<(u64, u64)>, problem: String| Mistake {
+        file: SRLINUX.to_owned(),
+        at,
+        field: String::new(),
+        problem,
+    };
+    let document: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        let words = error.to_string();
+        let words = words.split(" at line ").next().unwrap_or_default();
+        mistake(Some((error.line() as u64, error.column() as u64)), format!("is no JSON: {words}"))
+    })?;
+    let leaves = srlinux::tree::leaves(&document).map_err(|unreadable| {
+        let line = srlinux::line_of(text, unreadable.path.rsplit('/').next().unwrap_or_default());
+        mistake(Some((line as u64, 1)), unreadable.to_string())
+    })?;
+    if leaves.is_empty() {
+        let problem = "says nothing (expected at least one node: an empty text would clear what is ours)";
+        return Err(mistake(Some((1, 1)), problem.to_owned()));
+    }
+    let owner = srlinux::OWNER.to_owned();
+    let texts = BTreeMap::from([(owner.clone(), srlinux::write(&document))]);
+    let literal = BTreeMap::from([(owner, text.to_owned())]);
+    Ok(Literal { candidate: Candidate { texts, literal }, secrets: BTreeMap::new() })
 }
 
 #[cfg(test)]

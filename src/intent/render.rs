@@ -25,6 +25,7 @@ pub mod context;
 pub mod names;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 /// What stands for the content of a file of the secrets folder in every text that is shown, hashed or stored. It names the
 /// file, so that another file is another text.
@@ -55,6 +56,13 @@ pub const FRR: &[BuiltIn] = &[BuiltIn {
     name: "frr.conf.tera",
     text: include_str!("../../templates/frr/frr.conf.tera"),
     owner: Some("frr"),
+}];
+
+/// The built-in templates for SR Linux.
+pub const SRLINUX: &[BuiltIn] = &[BuiltIn {
+    name: "srlinux.json.tera",
+    text: include_str!("../../templates/srlinux/srlinux.json.tera"),
+    owner: Some("srlinux"),
 }];
 
 /// All that a rendering needs; what goes to the child.
@@ -105,7 +113,7 @@ pub fn job(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Platfo
 /// The values that templates see. Every name is always there and none is null, so that a typing error in a template
 /// cannot pass for an absent option.
 pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Platform) -> Value {
-    let Platform { release, resilience } = platform;
+    let Platform { release, resilience, chassis: _, ceilings } = platform;
     // Listed exhaustively: a new setting must be considered here.
     let SwitchSettings {
         version: _,
@@ -114,12 +122,14 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
         network_instance,
         vips: _,
         peering,
+        preference: _,
         ecmp,
         resilient_hash,
         communities,
         uplinks,
         remote: _,
         verify: _,
+        assume: _,
         adopt: _,
         vars,
     } = settings;
@@ -150,7 +160,8 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
             || peering.nodes.subnets.iter().any(|subnet| subnet.family() == family)
     };
     let is_v6 = |prefix: &Prefix| prefix.family() == Family::V6;
-    json!({
+    let tree = tree::Tree::new(settings, peers, *release, *ceilings);
+    let mut context = json!({
         "switch": me,
         "asn": asn.0,
         "routerId": router_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -181,6 +192,10 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
             "maxPaths": resilient_hash.as_ref().map_or(0, |resilient| resilient.max_paths),
             "bucketsPerPath": resilient_hash.as_ref().map_or(0, |resilient| resilient.buckets_per_path),
             "buckets": resilient_hash.as_ref().map_or(0, buckets),
+            "native": resilient_hash.is_some() && *resilience == Some(Resilience::Native),
+            "prefixes": tree.resilient_prefixes(),
+            "groupPaths": tree.group().paths,
+            "groupBuckets": tree.group().buckets,
             "inZebra": resilient_hash.is_some() && *resilience == Some(Resilience::LinkLossOnly),
         },
         "release": release.map(|release| release.to_string()).unwrap_or_default(),
@@ -195,7 +210,11 @@ pub fn context(me: &str, settings: &SwitchSettings, peers: &Peers, platform: &Pl
             "v6": filter(settings, &pools, Family::V6),
         },
         "vars": vars,
-    })
+    });
+    if let (Value::Object(names), Value::Object(more)) = (&mut context, tree.names()) {
+        names.extend(more);
+    }
+    context
 }
 
 /// Buckets of a group; FRR takes 256 at most.
@@ -319,7 +338,13 @@ pub fn shape(context: &Value) -> Value {
     for family in ["v4", "v6"] {
         sample(&["filter", family], json!({"seq": 10, "action": "permit", "prefix": "", "range": ""}));
     }
-    for list in ["listenRanges", "pools", "protected"] {
+    for list in ["deny", "permit"] {
+        sample(&["guarded", list], json!({"prefix": "", "lengths": ""}));
+    }
+    sample(&["addressed"], json!({"peer": "", "group": "", "peerAs": 0, "without": ""}));
+    sample(&["unnumbered"], json!({"peer": "", "group": "", "ranges": [""]}));
+    sample(&["resilientHash", "prefixes"], json!(""));
+    for list in ["listenRanges", "pools", "protected", "addressFamilies", "peerAsRanges"] {
         sample(&[list], json!(""));
     }
     shape

@@ -44,6 +44,11 @@ pub struct SwitchSettings {
     pub vips: Vips,
     /// Who may announce them to this switch, and how.
     pub peering: Peering,
+    /// Route preference of what the speakers announce, 1–255, lower wins; left to the NOS if absent. SR Linux only: an
+    /// ip-vrf that also learns the VIPs by EVPN (170) needs less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub preference: Option<u8>,
     /// Equal-cost multipath.
     #[serde(default)]
     pub ecmp: Ecmp,
@@ -62,6 +67,9 @@ pub struct SwitchSettings {
     /// Verification of the forwarding table.
     #[serde(default)]
     pub verify: Verify,
+    /// What is taken for granted where the switch does not tell, or tells what this version does not know. SR Linux only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume: Option<Assume>,
     /// Running values of globals that switchlet may overwrite, as configuration lines.
     #[serde(default)]
     pub adopt: Vec<String>,
@@ -370,6 +378,19 @@ pub struct Remote {
     pub next_hop: IpAddr,
     /// The nodes behind it.
     pub nodes: LabelSelector,
+}
+
+/// What is taken for granted of a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Assume {
+    /// Release whose grammar is written, `25.3`, for a switch that runs a newer one than this version knows, or that
+    /// cannot be asked. The word of a switch that runs a known one wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Chassis, `7220 IXR-D2L`, for a switch that cannot be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chassis: Option<String>,
 }
 
 /// Verification.

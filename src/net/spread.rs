@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Family;
 
 /// How a resilient group moves flows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resilient {
     /// Number of hash buckets.
     pub buckets: u16,
@@ -13,6 +13,8 @@ pub struct Resilient {
     pub idle_timer: Duration,
     /// After so long out of balance, busy buckets move too; zero means never.
     pub unbalanced_timer: Duration,
+    /// Members that no bucket leads to, because there are more of them than the group was sized for.
+    pub unused: u16,
 }
 
 /// What of a packet chooses its next-hop.

@@ -14,7 +14,7 @@ use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
 use crate::change::drift::Departure;
 use crate::intent::platform::Release;
-use crate::intent::snapshot::digest;
+use crate::intent::snapshot::{Issue, digest};
 
 mod dwell;
 mod globals;
@@ -120,6 +120,18 @@ impl change::Dialect for Frr {
             canonical.texts.insert(OWNER.to_owned(), tree::write(&loaded));
         }
         Ok(canonical)
+    }
+
+    fn remarks(&self, candidate: &Candidate) -> Vec<Issue> {
+        let owned = |(owner, text): (&String, &String)| {
+            let text = candidate.literal.get(owner).unwrap_or(text).clone();
+            let what = if candidate.literal.contains_key(owner) { "frr.conf" } else { "rendered frr.conf" };
+            lint::lint(&text).into_iter().map(move |lint| {
+                let place = lint.line.map(|line| format!(" line {line}")).unwrap_or_default();
+                Issue::new(format!("{what}{place}"), lint.rule.name(), lint.message)
+            })
+        };
+        candidate.texts.iter().filter(|(owner, _)| *owner == OWNER).flat_map(owned).collect()
     }
 }
 

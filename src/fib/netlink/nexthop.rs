@@ -129,7 +129,7 @@ fn parse_members(value: &[u8]) -> Result<Vec<GroupMember>, Malformed> {
 
 fn parse_resilient(value: &[u8]) -> Result<Resilient, Malformed> {
     let mut resilient =
-        Resilient { buckets: 0, idle_timer: Duration::ZERO, unbalanced_timer: Duration::ZERO };
+        Resilient { buckets: 0, idle_timer: Duration::ZERO, unbalanced_timer: Duration::ZERO, unused: 0 };
     for attribute in Attributes(value) {
         match attribute? {
             (NHA_RES_GROUP_BUCKETS, value) => {

@@ -87,6 +87,7 @@ fn next_hop_objects_and_groups() {
         buckets: 512,
         idle_timer: Duration::from_secs(60),
         unbalanced_timer: Duration::from_secs(120),
+        unused: 0,
     };
     let members = vec![GroupMember { id: 11, weight: 1 }, GroupMember { id: 13, weight: 200 }];
     let group = NextHopGroup { id: 101, members, resilient: Some(resilient) };

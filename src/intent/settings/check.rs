@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::intent::platform::Release;
 use crate::intent::settings::{
-    Bfd, PeerAsn, PeeringMode, Pool, ResilientHash, ResilientPrefixes, Span, SwitchSettings, Timers, Uplink,
+    Assume, Bfd, PeerAsn, PeeringMode, Pool, ResilientHash, ResilientPrefixes, Span, SwitchSettings, Timers,
+    Uplink,
 };
 use crate::net::{self, NextHop, Prefix};
 
@@ -63,6 +65,18 @@ pub fn check(settings: &SwitchSettings) -> Option<(String, String)> {
             "ecmp.maxPaths",
             format!("{} is out of range (expected 1 to 256)", settings.ecmp.max_paths),
         );
+    }
+    if settings.preference == Some(0) {
+        return wrong("preference", "0 is out of range (expected 1 to 255)".to_owned());
+    }
+    if let Some(Assume { release, chassis }) = &settings.assume {
+        if let Some(release) = release.as_deref().filter(|release| release.parse::<Release>().is_err()) {
+            return wrong("assume.release", format!("{release:?} is not a release (expected e.g. 25.3)"));
+        }
+        let odd = |name: &&str| name.is_empty() || name.len() > 64 || name.chars().any(char::is_control);
+        if let Some(name) = chassis.as_deref().filter(odd) {
+            return wrong("assume.chassis", format!("{name:?} is not a name (expected e.g. 7220 IXR-D2L)"));
+        }
     }
     if let Some(ResilientHash { prefixes: _, max_paths, buckets_per_path }) = settings.resilient_hash {
         if !(1..=64).contains(&max_paths) {

@@ -15,7 +15,7 @@ pub(super) fn as_platform(release: Option<Release>) -> Platform {
     let resilience = release.map(|release| {
         if release >= RESILIENT_GROUPS { Resilience::LinkLossOnly } else { Resilience::UnsupportedByFRR }
     });
-    Platform { release, resilience }
+    Platform { release, resilience, ..Platform::default() }
 }
 
 /// The release that a running text names in its head: `frr version 10.3`.

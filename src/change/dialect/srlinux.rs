@@ -1,0 +1,459 @@
+//! SR Linux's configuration, as far as we write it.
+//!
+//! A text is a JSON document as the model has it (RFC 7951). *Ours* are whole entries of lists: policies, prefix sets and groups
+//! that begin with `SWITCHLET-`, neighbours and ranges that belong to such a group, and entries without a name that the
+//! candidate names (resilient-hash prefixes; everything that a literal document names). Beside them a closed list of single
+//! leaves of BGP is set if absent. Nothing else is touched, and BGP as a whole is never replaced.
+//!
+//! The difference becomes commands of one atomic request: entries are replaced or deleted whole, single leaves updated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::change;
+use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::change::impact::Class;
+use crate::intent::snapshot::{Issue, digest};
+
+mod impact;
+pub mod lint;
+mod owned;
+pub mod release;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+
+use owned::{Kind, Settable, bgp_of, global, instance_of, named, of_unit, unit_of, units};
+use tree::{Leaves, Path, Step, show};
+
+/// All names of ours begin with this.
+pub const NAME_PREFIX: &str = "SWITCHLET-";
+
+/// The owner's name of SR Linux's document.
+pub const OWNER: &str = "srlinux";
+
+/// A commit is in the chip when it returns; sessions take longer.
+const LEAST: Duration = Duration::from_secs(2);
+/// `timers/hold-time` where nobody sets it, seconds.
+const HOLD: u64 = 90;
+
+/// SR Linux's dialect, for the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Srlinux;
+
+/// A document and its leaves.
+#[derive(Debug, Clone)]
+struct Document {
+    value: Value,
+    leaves: Leaves,
+}
+
+impl Document {
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let value: Value = if text.trim().is_empty() {
+            json!({})
+        } else {
+            serde_json::from_str(text).map_err(|error| Refusal::Rule {
+                path: "/".to_owned(),
+                problem: format!("is no JSON: {error}"),
+            })?
+        };
+        let leaves = tree::leaves(&value)
+            .map_err(|tree::Unreadable { path, problem }| Refusal::Rule { path, problem })?;
+        Ok(Self { value, leaves })
+    }
+
+    fn of(texts: &BTreeMap<String, String>) -> Result<Self, Refusal> {
+        Self::read(texts.get(OWNER).map(String::as_str).unwrap_or_default())
+    }
+
+    /// What of it is neither an entry nor has one around it.
+    fn singles(&self) -> impl Iterator<Item = (&Path, &Value)> {
+        self.leaves.iter().filter(|(path, _)| unit_of(path).is_none())
+    }
+}
+
+impl change::Dialect for Srlinux {
+    fn plan(
+        &self,
+        running: &Running,
+        candidate: &Candidate,
+        known: &change::Known<'_>,
+    ) -> Result<Plan, Refusal> {
+        let text = candidate.texts.get(OWNER).ok_or_else(|| Refusal::NoText(OWNER.to_owned()))?;
+        let wanted = Document::read(text)?;
+        let running = Document::of(&running.texts)?;
+        let literal = candidate.literal.contains_key(OWNER);
+        if !literal {
+            refuse_foreign(&wanted)?;
+        }
+        rules::refuse_absent(&wanted.leaves, &running.leaves)?;
+        let confirmed = match known.confirmed {
+            Some(confirmed) => Document::of(&confirmed.texts)?,
+            None => Document::read("")?,
+        };
+        let journal = known.journal.get(OWNER).map(Vec::as_slice).unwrap_or_default();
+        if !literal {
+            refuse_conflicts(&wanted, &running, &confirmed, known.adopt, journal)?;
+        }
+        let mut ours: BTreeSet<Path> = named(&running.leaves);
+        ours.extend(units(&confirmed.leaves).into_keys());
+        ours.extend(units(&wanted.leaves).into_keys());
+        let mut change = Change::default();
+        change.entries(&running, &wanted, &ours);
+        change.singles(&running, &wanted);
+        let globals = settle_globals(&mut change, &running, &wanted, journal);
+        change.take_away_empty_bgp(&running);
+        Ok(change.plan(&running, start(&running, &ours), globals))
+    }
+
+    fn dwell(&self, plan: &Plan, running: &Running) -> Duration {
+        if plan.impact().class < Class::SessionReset {
+            return LEAST;
+        }
+        let leaves = Document::of(&running.texts).map(|document| document.leaves).unwrap_or_default();
+        let holds = leaves
+            .iter()
+            .filter(|(path, _)| path.last().is_some_and(|step| step.name == "hold-time"))
+            .filter_map(|(_, value)| value.as_u64());
+        Duration::from_secs(holds.max().unwrap_or(HOLD).min(HOLD) + 1)
+    }
+
+    fn nothing(&self) -> Candidate {
+        Candidate::rendered(BTreeMap::from([(OWNER.to_owned(), "{}\n".to_owned())]))
+    }
+
+    fn undo(&self, now: &Running, before: &Running, failed: &Candidate) -> Plan {
+        let literal = failed.literal.contains_key(OWNER);
+        let read = |texts| Document::of(texts).or_else(|_| Document::read("")).ok();
+        let (Some(now), Some(before), Some(failed)) =
+            (read(&now.texts), read(&before.texts), read(&failed.texts))
+        else {
+            return Plan::default();
+        };
+        let mut ours: BTreeSet<Path> = named(&now.leaves);
+        ours.extend(named(&before.leaves));
+        ours.extend(units(&failed.leaves).into_keys());
+        // What the attempt took away carries no name of ours: nobody else could commit meanwhile.
+        let nameless = |kind: &Kind| literal || *kind == Kind::Resilient;
+        ours.extend(
+            units(&before.leaves).into_iter().filter(|(_, kind)| nameless(kind)).map(|(path, _)| path),
+        );
+        let mut change = Change::default();
+        change.entries(&now, &before, &ours);
+        let touched = |path: &Path| global(path).is_some() || failed.leaves.contains_key(path);
+        for (path, value) in before.singles().filter(|(path, _)| touched(path)) {
+            if now.leaves.get(path).map(tree::word) != Some(tree::word(value)) {
+                change.set(path, value, now.leaves.get(path));
+            }
+        }
+        for (path, value) in now.singles().filter(|(path, _)| touched(path)) {
+            if !before.leaves.contains_key(path) && !names_only(path, value) {
+                change.unset(path, value);
+            }
+        }
+        change.take_away_empty_bgp(&now);
+        change.plan(&now, String::new(), Vec::new())
+    }
+
+    fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal> {
+        let mut canonical = candidate.clone();
+        let Some(text) = candidate.texts.get(OWNER) else { return Ok(canonical) };
+        let document = Document::read(text)?;
+        let literal = candidate.literal.contains_key(OWNER);
+        if !literal {
+            refuse_foreign(&document)?;
+        }
+        if let Some(first) = checked.complaints.first() {
+            let file = if literal { "srlinux.json" } else { "the rendered srlinux.json" };
+            let others = checked.complaints.len() - 1;
+            return Err(Refusal::Invalid { file: file.to_owned(), first: first.clone(), others });
+        }
+        canonical.texts.insert(OWNER.to_owned(), write(&document.value));
+        Ok(canonical)
+    }
+
+    fn remarks(&self, candidate: &Candidate) -> Vec<Issue> {
+        let Some(text) = candidate.texts.get(OWNER) else { return Vec::new() };
+        let what =
+            if candidate.literal.contains_key(OWNER) { "srlinux.json" } else { "rendered srlinux.json" };
+        lint::lint(text)
+            .into_iter()
+            .map(|lint| Issue::new(format!("{what} {}", lint.path), lint.rule.name(), lint.message))
+            .collect()
+    }
+}
+
+/// A document as text: indented, members in order, names without module, a newline at the end.
+pub fn write(document: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(&tree::canonical(document)).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The network instances that a text speaks of.
+pub fn instances(text: &str) -> BTreeSet<String> {
+    let leaves = Document::read(text).map(|document| document.leaves).unwrap_or_default();
+    leaves.keys().filter_map(|path| instance_of(path)).map(str::to_owned).collect()
+}
+
+/// The commands that write a whole candidate, whatever runs: for a validation.
+pub fn commands(text: &str) -> Result<Vec<String>, Refusal> {
+    let document = Document::read(text)?;
+    let mut change = Change::default();
+    for path in units(&document.leaves).keys() {
+        change.replace(path, &document);
+    }
+    for (path, value) in document.singles().filter(|(path, value)| !names_only(path, value)) {
+        change.set(path, value, None);
+    }
+    Ok(change.commands)
+}
+
+/// The line of `text` in which a path ends, from 1; the first one where it is not found.
+pub fn line_of(text: &str, name: &str) -> usize {
+    let quoted = format!("\"{name}\"");
+    text.lines().position(|line| line.contains(&quoted)).map_or(1, |line| line + 1)
+}
+
+/// An entry of a list of which nothing is said but its keys, such as the network instance itself.
+fn names_only(path: &[Step], value: &Value) -> bool {
+    value.is_object() || path.last().is_some_and(|step| step.name.ends_with(" order"))
+}
+
+fn refuse_foreign(wanted: &Document) -> Result<(), Refusal> {
+    let carries = named(&wanted.leaves);
+    let foreign = units(&wanted.leaves)
+        .into_iter()
+        .find(|(path, kind)| *kind != Kind::Resilient && !carries.contains(path));
+    if let Some((path, _)) = foreign {
+        return Err(Refusal::ForeignLine { line: show(&path) });
+    }
+    match wanted.singles().find(|(path, value)| global(path).is_none() && !names_only(path, value)) {
+        Some((path, value)) => Err(Refusal::ForeignLine { line: tree::line(path, value) }),
+        None => Ok(()),
+    }
+}
+
+/// What somebody else configured in a place that we want.
+fn refuse_conflicts(
+    wanted: &Document,
+    running: &Document,
+    confirmed: &Document,
+    adopt: &[String],
+    journal: &[Global],
+) -> Result<(), Refusal> {
+    let adopted = |line: &String| adopt.iter().any(|adopted| adopted.trim() == line);
+    let (mine, before) = (named(&running.leaves), units(&confirmed.leaves));
+    for path in units(&wanted.leaves).into_keys() {
+        if mine.contains(&path) || before.contains_key(&path) || !is_there(running, &path) {
+            continue;
+        }
+        let found: Vec<String> =
+            of_unit(&running.leaves, &path).map(|(leaf, value)| tree::line(leaf, value)).collect();
+        let same = of_unit(&wanted.leaves, &path)
+            .all(|(leaf, value)| running.leaves.get(leaf).map(tree::word) == Some(tree::word(value)));
+        if !same && !adopted(&show(&path)) {
+            let found = found.first().cloned().unwrap_or_else(|| show(&path));
+            return Err(Refusal::GlobalConflict { wanted: show(&path), found });
+        }
+    }
+    for (path, value) in wanted.singles() {
+        let (Some(Settable { default }), Some(found)) = (global(path), running.leaves.get(path)) else {
+            continue;
+        };
+        let (wants, runs) = (tree::word(value), tree::word(found));
+        let ours = confirmed.leaves.get(path).map(tree::word).as_deref() == Some(runs.as_str())
+            || journal
+                .iter()
+                .any(|global| global.slot == show(path) && global.set == tree::line(path, found));
+        // A value that the model has anyway was set by nobody, as far as anybody can tell.
+        if wants != runs && !ours && default != Some(runs.as_str()) && !adopted(&tree::line(path, found)) {
+            return Err(Refusal::GlobalConflict {
+                wanted: tree::line(path, value),
+                found: tree::line(path, found),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_there(document: &Document, unit: &Path) -> bool {
+    of_unit(&document.leaves, unit).next().is_some()
+}
+
+/// Neighbours come and go with their nodes: a plan that somebody has seen stays the same plan meanwhile.
+fn start(running: &Document, ours: &BTreeSet<Path>) -> String {
+    let members = [Kind::Neighbor, Kind::Interface];
+    let lines: Vec<String> = running
+        .leaves
+        .iter()
+        .filter(|(path, _)| {
+            unit_of(path).is_some_and(|unit| ours.contains(&unit.path) && !members.contains(&unit.kind))
+        })
+        .map(|(path, value)| tree::line(path, value))
+        .collect();
+    digest(lines.iter().map(String::as_bytes))
+}
+
+/// The journal after the change, and what becomes of leaves that are given up.
+fn settle_globals(
+    change: &mut Change,
+    running: &Document,
+    wanted: &Document,
+    journal: &[Global],
+) -> Vec<Global> {
+    let mut kept = Vec::new();
+    for (path, value) in wanted.singles().filter(|(path, value)| !names_only(path, value)) {
+        let slot = show(path);
+        let known = journal.iter().find(|global| global.slot == slot);
+        let found = match known {
+            Some(global) => global.found.clone(),
+            None => running.leaves.get(path).map(|found| tree::line(path, found)),
+        };
+        let context = bgp_of(path).map(|bgp| vec![show(bgp)]).unwrap_or_default();
+        kept.push(Global { context, slot, set: tree::line(path, value), found });
+    }
+    for given_up in journal.iter().filter(|old| !kept.iter().any(|new| new.slot == old.slot)) {
+        let Some((path, runs)) = running.leaves.iter().find(|(path, _)| show(path) == given_up.slot) else {
+            continue;
+        };
+        // Somebody else has set it since: it is his.
+        if tree::line(path, runs) != given_up.set {
+            continue;
+        }
+        match given_up.found.as_deref().and_then(|found| found.strip_prefix(&format!("{} ", given_up.slot))) {
+            Some(found) if found != tree::word(runs) => change.set(path, &typed(found), Some(runs)),
+            Some(_) => {}
+            None => change.unset(path, runs),
+        }
+    }
+    kept
+}
+
+/// A value from its word.
+fn typed(word: &str) -> Value {
+    serde_json::from_str(word).unwrap_or_else(|_| Value::String(word.to_owned()))
+}
+
+/// A difference that grows.
+#[derive(Debug, Default)]
+struct Change {
+    add: Vec<String>,
+    remove: Vec<String>,
+    commands: Vec<String>,
+    touched: Vec<impact::Touched>,
+    /// Leaves outside of entries that go.
+    unset: BTreeSet<Path>,
+    /// Entries that go.
+    gone: BTreeSet<Path>,
+    /// Something is set inside these containers of BGP.
+    kept: BTreeSet<Path>,
+}
+
+impl Change {
+    /// Entries of ours: those that are wanted and differ are replaced, those that are not wanted are deleted.
+    fn entries(&mut self, from: &Document, to: &Document, ours: &BTreeSet<Path>) {
+        let mut deletes = Vec::new();
+        for path in ours {
+            let kind = unit_of(path).map_or(Kind::Policy, |unit| unit.kind);
+            let lines = |document: &Document| -> BTreeSet<String> {
+                of_unit(&document.leaves, path).map(|(leaf, value)| tree::line(leaf, value)).collect()
+            };
+            let (old, new) = (lines(from), lines(to));
+            if old == new {
+                continue;
+            }
+            let leaves = |document: &Document| -> BTreeMap<Path, String> {
+                of_unit(&document.leaves, path)
+                    .map(|(leaf, value)| (leaf.clone(), tree::word(value)))
+                    .collect()
+            };
+            self.touched.push(impact::Touched::Entry {
+                kind,
+                path: path.clone(),
+                old: leaves(from),
+                new: leaves(to),
+            });
+            self.add.extend(new.difference(&old).cloned());
+            self.remove.extend(old.difference(&new).cloned());
+            if new.is_empty() {
+                self.gone.insert(path.clone());
+                deletes.push(json!({"action": "delete", "path": show(path)}).to_string());
+            } else {
+                self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
+                self.replace(path, to);
+            }
+        }
+        // What refers goes before what it refers to, for those who read it; the switch takes all at once.
+        deletes.reverse();
+        self.commands.append(&mut deletes);
+    }
+
+    fn replace(&mut self, path: &Path, document: &Document) {
+        let value = tree::entry(&document.value, path).unwrap_or_default();
+        self.commands.push(json!({"action": "replace", "path": show(path), "value": value}).to_string());
+    }
+
+    /// Leaves outside of entries: set where they differ.
+    fn singles(&mut self, from: &Document, to: &Document) {
+        for (path, value) in to.singles().filter(|(path, value)| !names_only(path, value)) {
+            self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
+            let found = from.leaves.get(path);
+            if found.map(tree::word) != Some(tree::word(value)) {
+                self.set(path, value, found);
+            }
+        }
+    }
+
+    fn set(&mut self, path: &Path, value: &Value, found: Option<&Value>) {
+        self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
+        self.add.push(tree::line(path, value));
+        self.remove.extend(found.map(|found| tree::line(path, found)));
+        let action = if value.is_array() { "replace" } else { "update" };
+        self.commands.push(json!({"action": action, "path": show(path), "value": value}).to_string());
+        self.touched.push(impact::Touched::Leaf { path: path.clone(), old: found.map(tree::word) });
+    }
+
+    fn unset(&mut self, path: &Path, found: &Value) {
+        self.unset.insert(path.clone());
+        self.remove.push(tree::line(path, found));
+        self.commands.push(json!({"action": "delete", "path": show(path)}).to_string());
+        self.touched.push(impact::Touched::Leaf { path: path.clone(), old: Some(tree::word(found)) });
+    }
+
+    /// A BGP of which nothing is left goes whole: without its AS number the switch would refuse what is left.
+    fn take_away_empty_bgp(&mut self, running: &Document) {
+        let emptied: BTreeSet<Path> = self
+            .unset
+            .iter()
+            .filter(|path| path.last().is_some_and(|step| step.name == "autonomous-system"))
+            .filter_map(|path| bgp_of(path).map(<[Step]>::to_vec))
+            .collect();
+        for bgp in emptied.into_iter().filter(|bgp| !self.kept.contains(bgp)) {
+            let goes = |path: &Path| {
+                self.unset.contains(path) || unit_of(path).is_some_and(|unit| self.gone.contains(&unit.path))
+            };
+            let left = of_unit(&running.leaves, &bgp)
+                .any(|(path, value)| !goes(path) && (unit_of(path).is_some() || !names_only(path, value)));
+            if !left {
+                let inside = format!("\"path\":\"{}", show(&bgp));
+                self.commands.retain(|command| !command.contains(&inside));
+                self.commands.push(json!({"action": "delete", "path": show(&bgp)}).to_string());
+            }
+        }
+    }
+
+    fn plan(self, running: &Document, start: String, globals: Vec<Global>) -> Plan {
+        if self.commands.is_empty() {
+            return Plan::default();
+        }
+        let impact = impact::foretell(&self.touched, &running.leaves);
+        let Self { add, remove, commands, .. } = self;
+        let plan = OwnerPlan { add, remove, commands, start, globals, impact };
+        Plan { owners: BTreeMap::from([(OWNER.to_owned(), plan)]) }
+    }
+}
