@@ -25,7 +25,7 @@ use crate::guard::Guarding;
 use crate::health::clock::{Clocks, Judgement};
 use crate::health::condition::{self, Condition, Reason, Status};
 use crate::intent::snapshot::Issue;
-use crate::nos::{NosDriver, NosError};
+use crate::nos::{Hold, NosDriver, NosError};
 use crate::probe::Probes;
 use crate::rib::RibReader;
 use crate::telemetry::{Counters, Published};
@@ -136,6 +136,8 @@ struct Agent<D, N, F, R> {
     /// Since when the expectation differs from what it was when all was equal.
     unsynced: Option<Instant>,
     complained: String,
+    /// How long the next commands may stand without a yes.
+    hold: Hold,
     /// Which revision and status were logged last.
     logged: (String, String),
 }
@@ -161,6 +163,7 @@ where
         Ok(Some(record)) if sealed.is_none() => {
             tracing::warn!("an earlier life left a change unsettled; going back");
             parts.driver.set_secrets(record.secrets);
+            parts.driver.attend(&record.undo.target.candidate);
             (Some(record.undo), None)
         }
         Ok(_) => (None, sealed),
@@ -168,6 +171,9 @@ where
     };
     if let Some(why) = &sealed {
         tracing::error!("nothing will be changed: {why}");
+    }
+    if let Some(confirmed) = &saved.memory.confirmed {
+        parts.driver.attend(&confirmed.candidate);
     }
     parts.guarding.look().await;
     let machine = CommitMachine::new(dialect, seed, saved.memory.clone(), undo);
@@ -196,6 +202,7 @@ where
         kernel_due: None,
         unsynced: None,
         complained: String::new(),
+        hold: Hold::None,
         logged: Default::default(),
     };
     // What an earlier life left is settled before anything is asked for.
@@ -323,7 +330,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         self.parts.counters.paused(*self.parts.pause.standing() != Standing::Free);
         let mut taken = false;
         let machine_due = self.machine_wakes.is_some_and(|at| Instant::now() >= at);
-        let news = (*woken == Woken::Inputs || machine_due) && self.runs_on_something_else().await;
+        let unknown = self.desired.problem.as_ref().is_some_and(|p| p.reason == Reason::DaemonUnreachable);
+        let news = (*woken == Woken::Inputs || machine_due || unknown) && self.runs_on_something_else().await;
         if *woken == Woken::Inputs || news || self.gathered.is_none() {
             match self.parts.inputs.gather() {
                 Ok(gathered) => {
@@ -402,6 +410,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         {
             tracing::error!(reason = ?problem.reason, revision = desired.wanted, "refused: {}", problem.message);
         }
+        if let Some(settings) = &desired.settings {
+            self.parts.verifier.enter(&settings.network_instance);
+        }
         self.desired = desired;
         self.gathered = Some(gathered);
         self.want(now);
@@ -467,12 +478,15 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 Step::SeekEditor => Seen::Editor(self.parts.driver.editor().await),
                 Step::TakeSlot => self.slot(),
                 Step::Measure(target) => Seen::Measured(Box::new(self.measure(&target).await)),
-                Step::Arm(undo) => match self.arm(undo).await {
-                    Ok(()) => Seen::Armed,
-                    Err(why) => Seen::NotArmed(why),
+                Step::Arm(undo) => match self.parts.driver.free().await {
+                    Err(error) => Seen::Busy(crate::cluster::chain(&error)),
+                    Ok(()) => match self.arm(undo).await {
+                        Ok(()) => Seen::Armed,
+                        Err(why) => Seen::NotArmed(why),
+                    },
                 },
                 Step::Apply(plan) => self.apply(&plan).await,
-                Step::Confirm => match self.parts.guarding.confirm().await {
+                Step::Confirm => match self.confirm().await {
                     Ok(()) => Seen::Agreed,
                     Err(why) => Seen::NotAgreed(why),
                 },
@@ -543,7 +557,14 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     async fn arm(&mut self, undo: Undo) -> Result<(), String> {
         self.keep()?;
         let secrets = self.parts.driver.secrets();
+        self.hold = Hold::For(undo.window);
         self.parts.guarding.arm(undo, secrets).await
+    }
+
+    /// A NOS with a timer of its own has the first word: without its yes there is nothing to agree to.
+    async fn confirm(&mut self) -> Result<(), String> {
+        self.parts.driver.accept().await.map_err(|error| crate::cluster::chain(&error))?;
+        self.parts.guarding.confirm().await
     }
 
     /// What a change to `target` might break.
@@ -565,7 +586,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     async fn apply(&mut self, plan: &Plan) -> Seen {
         self.parts.counters.applied();
         let began = Instant::now();
-        let result = self.parts.driver.apply(plan).await;
+        let hold = std::mem::replace(&mut self.hold, Hold::None);
+        let result = self.parts.driver.apply(plan, hold).await;
         tracing::info!(
             lines = plan.lines().len(),
             plan = plan.hash(),
@@ -574,6 +596,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         );
         match result {
             Ok(complaints) => Seen::Sent(complaints),
+            Err(NosError::Busy { who }) => Seen::Busy(who),
             Err(error @ (NosError::Unreachable { .. } | NosError::Refused { .. })) => {
                 Seen::NotSent(crate::cluster::chain(&error))
             }

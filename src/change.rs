@@ -299,6 +299,8 @@ pub enum Seen {
     Disarmed,
     /// It is still there; why.
     NotDisarmed(String),
+    /// Somebody else is changing the switch; nothing was sent. Who.
+    Busy(String),
     /// The commands were sent; what the NOS complained about. Only reading back tells whether they took effect.
     Sent(Vec<String>),
     /// The commands could not be sent, or only in part; why.
@@ -348,6 +350,8 @@ pub enum ChangeStatus {
     Unreachable(String),
     /// It runs, but a reboot would lose it.
     NotSaved(String),
+    /// Somebody else is changing the switch; who. It is tried again when he has done.
+    Busy(String),
     /// The way back could not be written down, so nothing was tried.
     NotArmed(String),
     /// The validator gave no answer in time; it is asked again.

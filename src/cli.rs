@@ -22,37 +22,44 @@ use crate::agent::pause::{PauseFile, PauseWatch};
 use crate::agent::reporter::{self, ToSay};
 use crate::agent::verify::Verifier;
 use crate::agent::{self, Parts, StateFolder, say};
+use crate::change::Dialect;
 use crate::change::dialect::frr::Frr;
 use crate::cluster::client::{self, Clients, Way};
 use crate::cluster::events::Recorder;
 use crate::cluster::leases::{Slots, Turn};
 use crate::cluster::report::Writer;
-use crate::fib::netlink::{Hints, NetlinkFib};
+use crate::fib::FibReader;
+use crate::fib::netlink::NetlinkFib;
 use crate::files;
+use crate::guard::Guard;
 use crate::guard::record::Records;
-use crate::guard::{Guard, Guarding};
 use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
-use crate::intent::language;
 use crate::intent::platform::Platform;
 use crate::intent::render;
 use crate::intent::snapshot::Bundle;
 use crate::intent::switch::SwitchObject;
+use crate::jsonrpc::Server;
 use crate::nos::NosDriver;
 use crate::nos::frr::{FrrDriver, Places, canary};
+use crate::nos::srlinux::SrlinuxDriver;
 use crate::probe::Probes;
+use crate::rib::RibReader;
 use crate::rib::frr::FrrRib;
 use crate::settings::Inputs as InputArgs;
+use crate::settings::Nos;
 use crate::settings::{AgentArgs, Cli, Command, ExecIn, GuardArgs, OneShot, RenderArgs, VerifyArgs};
 use crate::{sandbox, telemetry};
 
+mod kit;
 mod lean;
 mod lint;
 mod pause;
 mod plan;
 mod print;
 
+use kit::Kit;
 use lint::run_lint;
 use pause::run_pause;
 use plan::run_plan;
@@ -165,7 +172,9 @@ struct Opened {
     namespace: String,
     inputs: Inputs,
     deriver: Deriver,
+    nos: Option<Nos>,
     places: Places,
+    server: Option<Server>,
     state: StateFolder,
 }
 
@@ -180,8 +189,10 @@ async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
     let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
     Ok(Opened {
         inputs: Inputs::open(&args.node, &namespace, folders, clients.as_ref()),
-        deriver: Deriver::new(&args.node, &language::FRR, args.secrets_dir.clone()),
+        deriver: Deriver::new(&args.node, kit::language(args.nos), args.secrets_dir.clone()),
+        nos: args.nos,
         places: Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() },
+        server: kit::server(args)?,
         state: StateFolder::new(&args.state_dir),
         clients,
         namespace,
@@ -198,8 +209,16 @@ async fn desired_once(
     opened: &mut Opened,
     timeout: Duration,
 ) -> anyhow::Result<(Desired, Option<SwitchObject>)> {
-    // What an FRR would be given that is not reachable from here is what every release takes.
-    let platform = FrrDriver::new(opened.places.clone()).platform().await.unwrap_or_default();
+    // What a switch would be given that is not reachable from here is what every release takes, or what the settings assume.
+    let platform = match (opened.nos, &opened.server) {
+        (Some(Nos::Srlinux), Some(server)) => {
+            SrlinuxDriver::new(server.clone(), opened.state.folder()).platform().await.unwrap_or_default()
+        }
+        (Some(Nos::Srlinux), None) => Platform::default(),
+        (Some(Nos::Frr) | None, _) => {
+            FrrDriver::new(opened.places.clone()).platform().await.unwrap_or_default()
+        }
+    };
     desired_of(opened, platform, timeout).await
 }
 
@@ -250,7 +269,11 @@ async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
             None => drop(print(text)?),
             Some(folder) => {
                 fs::create_dir_all(folder).with_context(|| format!("--out {}", folder.display()))?;
-                let path = folder.join(format!("{owner}.conf"));
+                let path = folder.join(if owner == "srlinux" {
+                    "srlinux.json".to_owned()
+                } else {
+                    format!("{owner}.conf")
+                });
                 files::replace(&path, text.as_bytes())
                     .with_context(|| format!("writing {}", path.display()))?;
             }
@@ -260,12 +283,28 @@ async fn run_render(args: RenderArgs) -> anyhow::Result<u8> {
 }
 
 async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {
+    let opened = open(&args.once.inputs).await?;
+    match opened.nos {
+        Some(Nos::Srlinux) => {
+            let kit = kit::srlinux(&args.once.inputs, &opened)?;
+            verify_on(args, opened, Verifier::new(kit.fib, kit.rib, Judge::default(), None)).await
+        }
+        Some(Nos::Frr) | None => {
+            let fib = NetlinkFib::open().context("opening netlink")?;
+            let rib = FrrRib::new(opened.places.run(), opened.places.instance.clone(), REASON);
+            verify_on(args, opened, Verifier::new(fib, rib, Judge::default(), None)).await
+        }
+    }
+}
+
+async fn verify_on<F: FibReader, R: RibReader>(
+    args: VerifyArgs,
+    opened: Opened,
+    verifier: Verifier<F, R>,
+) -> anyhow::Result<u8> {
     let OneShot { inputs, output, timeout } = args.once;
-    let mut opened = open(&inputs).await?;
+    let (mut opened, mut verifier) = (opened, verifier);
     let deadline = Instant::now() + args.wait.map_or(Duration::ZERO, |wait| wait.0);
-    let fib = NetlinkFib::open().context("opening netlink")?;
-    let rib = FrrRib::new(opened.places.run(), opened.places.instance.clone(), REASON);
-    let mut verifier = Verifier::new(fib, rib, Judge::default(), None);
     let (mut desired, _) = desired_once(&mut opened, timeout.0).await?;
     if let Some(problem) = &desired.problem {
         return Ok(complain(problem));
@@ -289,13 +328,14 @@ async fn run_verify(args: VerifyArgs) -> anyhow::Result<u8> {
 }
 
 /// Looks twice; what still differs at the second look is called diverged.
-async fn two_looks(
+async fn two_looks<F: FibReader, R: RibReader>(
     me: &str,
-    verifier: &mut Verifier<NetlinkFib, FrrRib>,
+    verifier: &mut Verifier<F, R>,
     desired: &Desired,
 ) -> anyhow::Result<Verdict> {
     let settings = desired.settings.as_ref().context("no settings")?;
     let instance = &settings.network_instance;
+    verifier.enter(instance);
     let judge =
         |judged: Option<Result<_, &str>>| say::verdict(me, Timestamp::now(), desired, judged, instance);
     let first = verifier.look(settings, desired).await;
@@ -326,7 +366,27 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
     let mut stop = Box::pin(stopped()?);
     let Some(_locks) = only_one(&args.inputs, &mut stop).await? else { return Ok(FINE) };
     let opened = open(&args.inputs).await?;
-    let Opened { clients, namespace, inputs, deriver, places, state } = opened;
+    match opened.nos {
+        Some(Nos::Srlinux) => {
+            let kit = kit::srlinux(&args.inputs, &opened)?;
+            agent_on(args, opened, kit, stop).await
+        }
+        Some(Nos::Frr) | None => {
+            let kit = kit::frr(&args.inputs, args.guard, &opened)?;
+            agent_on(args, opened, kit, stop).await
+        }
+    }
+}
+
+/// The agent, on the NOS of `kit`.
+async fn agent_on<D: Dialect, N: NosDriver, F: FibReader, R: RibReader>(
+    args: AgentArgs,
+    opened: Opened,
+    kit: Kit<D, N, F, R>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<u8> {
+    let Kit { dialect, driver, fib, rib, hints, guarding } = kit;
+    let Opened { clients, namespace, inputs, deriver, nos: _, places: _, server: _, state } = opened;
     let me = args.inputs.node.clone();
     let seed = me.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
@@ -348,13 +408,6 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         tokio::spawn(reporter::run(writer, to_say, counters.clone(), seed));
     }
     let events = clients.as_ref().map(|c| Recorder::start(c.calls.clone(), &me, seed, counters.clone()));
-    let hints = Hints::open()
-        .inspect_err(
-            |error| tracing::warn!(%error, "no kernel events; the table is looked at every 10 s only"),
-        )
-        .ok();
-    let fib = NetlinkFib::open().context("opening netlink")?;
-    let rib = FrrRib::new(places.run(), places.instance.clone(), REASON);
     let rereader = inputs.rereader(clients.as_ref());
     // A folder of objects names no group that others would know of.
     let slots = clients.as_ref().filter(|_| args.inputs.cluster.is_none()).map(|clients| {
@@ -365,8 +418,8 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         me,
         inputs,
         deriver,
-        driver: FrrDriver::new(places),
-        guarding: Guarding::new(&args.inputs.state_dir, args.guard),
+        driver,
+        guarding,
         probes: Probes {
             servers: clients.as_ref().map(|clients| clients.servers.clone()).unwrap_or_default(),
             device: args.inputs.api_device.clone(),
@@ -382,7 +435,7 @@ async fn run_agent(args: AgentArgs) -> anyhow::Result<u8> {
         counters,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = args.inputs.node, "started");
-    Box::pin(agent::run(parts, Frr, seed, stop)).await;
+    Box::pin(agent::run(parts, dialect, seed, stop)).await;
     tracing::info!("stopped");
     Ok(FINE)
 }
@@ -438,7 +491,12 @@ async fn only_one(
     let places = Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() };
     let mut said = false;
     loop {
-        let (wanted, mut locks) = (locks(&args.state_dir, &places), Vec::new());
+        let wanted = match args.nos {
+            // Another agent for the same switch may run elsewhere: that one is told apart by whose commit it is.
+            Some(Nos::Srlinux) => vec![args.state_dir.join("lock")],
+            Some(Nos::Frr) | None => locks(&args.state_dir, &places),
+        };
+        let mut locks = Vec::new();
         let mut busy = None;
         for path in wanted {
             match files::lock(&path) {

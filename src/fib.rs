@@ -9,6 +9,7 @@ use std::future::Future;
 use crate::net::{Hashing, Prefix, Resilient, Route};
 
 pub mod netlink;
+pub mod srlinux;
 
 /// Why a forwarding table could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum FibError {
 
 /// Reads one network instance's forwarding table.
 pub trait FibReader {
+    /// Reads this network instance from now on, where the NOS has more than one that can be read.
+    fn enter(&mut self, _instance: &str) {}
+
     /// The best route of each prefix: `Some` only if a route for exactly that prefix is the one that forwards;
     /// `None` if it is absent. A shorter route that catches the prefix is therefore `None`.
     /// The answer has the length and order of `prefixes`.

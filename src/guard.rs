@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use crate::change::Dialect;
 use crate::cluster::chain;
 use crate::files;
-use crate::nos::NosDriver;
+use crate::nos::{Hold, NosDriver};
 
 mod client;
 pub mod record;
@@ -208,7 +208,7 @@ impl<D: Dialect, N: NosDriver> Guard<D, N> {
         if plan.is_empty() {
             return Ok(Vec::new());
         }
-        self.driver.apply(&plan).await.map_err(|error| chain(&error))?;
+        self.driver.apply(&plan, Hold::None).await.map_err(|error| chain(&error))?;
         let now = self.driver.running().await.map_err(|error| chain(&error))?;
         Ok(self.dialect.undo(&now, before, failed).lines())
     }

@@ -54,6 +54,7 @@ pub mod files;
 pub mod guard;
 pub mod health;
 pub mod intent;
+pub mod jsonrpc;
 pub mod net;
 pub mod nos;
 pub mod probe;

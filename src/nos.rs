@@ -5,11 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use crate::change::diff::{Candidate, Checked, Journal, Plan, Running};
 use crate::intent::platform::Platform;
 
 pub mod frr;
+pub mod srlinux;
+
+/// How long a NOS with a confirm timer of its own lets a change stand without a yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// For ever: what is sent is a way back.
+    None,
+    /// Until this has passed.
+    For(Duration),
+}
 
 /// Why the NOS could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +33,12 @@ pub enum NosError {
         /// The operating system's word.
         #[source]
         source: std::io::Error,
+    },
+    /// Somebody else is changing it; nothing was sent.
+    #[error("{who}")]
+    Busy {
+        /// Who, in the words of the switch.
+        who: String,
     },
     /// It answered and refused.
     #[error("{what}")]
@@ -44,6 +61,9 @@ pub enum ValidatorError {
 
 /// Lets the NOS's own parser read a candidate, in a place where nothing forwards. Ends by itself, within a deadline.
 pub trait Validator: Send + Sync + 'static {
+    /// Who reads, for the capabilities.
+    const NAME: &'static str;
+
     /// What the parser made of it.
     fn check(&self, candidate: &Candidate) -> impl Future<Output = Result<Checked, ValidatorError>> + Send;
 }
@@ -72,9 +92,23 @@ pub trait NosDriver {
     /// seen.
     fn editor(&mut self) -> impl Future<Output = Option<String>>;
 
+    /// What the texts to come are about, for a NOS that is asked only about that.
+    fn attend(&mut self, _candidate: &Candidate) {}
+
+    /// Nobody else is changing it, as far as it says.
+    fn free(&mut self) -> impl Future<Output = Result<(), NosError>> {
+        std::future::ready(Ok(()))
+    }
+
     /// Sends a plan's commands, owner by owner. The complaints of the NOS are no verdict: only reading back tells what
-    /// took effect.
-    fn apply(&mut self, plan: &Plan) -> impl Future<Output = Result<Vec<String>, NosError>>;
+    /// took effect. A NOS with a confirm timer of its own goes back by itself when `hold` is over, unless it is told
+    /// [`Self::accept`]; others leave that to the guard.
+    fn apply(&mut self, plan: &Plan, hold: Hold) -> impl Future<Output = Result<Vec<String>, NosError>>;
+
+    /// Lets what was applied stand: ends the timer of a NOS that has one. An error means that it does not stand.
+    fn accept(&mut self) -> impl Future<Output = Result<(), NosError>> {
+        std::future::ready(Ok(()))
+    }
 
     /// Makes `candidate` what survives a reboot, beside what others own; where it no longer sets a global of `journal`,
     /// what was found comes back. Never called before it was read back.

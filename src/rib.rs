@@ -7,9 +7,12 @@ use std::future::Future;
 
 use crate::net::{Family, Prefix};
 
-pub use crate::health::control::{Bfd, Intake, Limits, Managed, Merit, Path, Session, Sessions, Stale};
+pub use crate::health::control::{
+    Bfd, Intake, Limits, Managed, Merit, Path, Programming, Session, Sessions, Stale,
+};
 
 pub mod frr;
+pub mod srlinux;
 
 /// Why the control plane could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,9 @@ pub enum RibError {
 
 /// Asks the control plane of one network instance.
 pub trait RibReader {
+    /// Asks about this network instance from now on, where the NOS has more than one that can be asked.
+    fn enter(&mut self, _instance: &str) {}
+
     /// All sessions.
     fn sessions(&mut self) -> impl Future<Output = Result<Sessions, RibError>> + Send;
 

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::change::pause;
 use crate::intent::settings::Span;
+use crate::jsonrpc::Address;
 
 /// Makes a switch's configuration what Git says, and proves that its forwarding table obeys the cluster.
 #[derive(Debug, Parser)]
@@ -109,6 +110,18 @@ pub struct Inputs {
     /// FRR's instance, as given to its daemons with -N
     #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
     pub frr_instance: Option<String>,
+    /// Where the switch is managed, for a NOS that is spoken to over a wire: unix:PATH or `https://HOST[:PORT]`
+    #[arg(long, env = "SWITCHLET_NOS_ADDRESS", value_name = "URL")]
+    pub nos_address: Option<Address>,
+    /// User of the switch's management interface
+    #[arg(long, env = "SWITCHLET_NOS_USER", value_name = "NAME", requires = "nos_password_file")]
+    pub nos_user: Option<String>,
+    /// File whose first line is the password of that user
+    #[arg(long, env = "SWITCHLET_NOS_PASSWORD_FILE", value_name = "FILE", requires = "nos_user")]
+    pub nos_password_file: Option<PathBuf>,
+    /// PEM file with the only authority that the certificate of an https address may come from
+    #[arg(long, env = "SWITCHLET_NOS_CA", value_name = "FILE")]
+    pub nos_ca: Option<PathBuf>,
     /// Folder for what must survive a restart of the agent
     #[arg(
         long,
@@ -128,6 +141,8 @@ pub struct Inputs {
 pub enum Nos {
     /// FRR on Linux.
     Frr,
+    /// Nokia SR Linux, over JSON-RPC (--nos-address).
+    Srlinux,
 }
 
 /// `guard`.
@@ -252,6 +267,9 @@ pub struct LintArgs {
     /// Name of the Node that is this switch
     #[arg(long, env = "SWITCHLET_NODE", value_name = "NAME", default_value = "switch")]
     pub node: String,
+    /// Network operating system [default: frr]
+    #[arg(long, env = "SWITCHLET_NOS", value_name = "NAME")]
+    pub nos: Option<Nos>,
     /// Folder with Kubernetes objects as YAML; without one there are only the nodes listed in switch.yaml
     #[arg(long, env = "SWITCHLET_CLUSTER", value_name = "DIR")]
     pub cluster: Option<PathBuf>,

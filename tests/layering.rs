@@ -14,8 +14,21 @@ const PURE: &[&str] = &["net", "intent", "change", "health"];
 const PORTS: &[&str] = &["fib", "nos", "rib"];
 
 /// All I/O.
-const SHELLS: &[&str] =
-    &["child", "cluster", "fib::netlink", "files", "nos::frr", "probe", "rib::frr", "sandbox", "vty"];
+const SHELLS: &[&str] = &[
+    "child",
+    "cluster",
+    "fib::netlink",
+    "fib::srlinux",
+    "files",
+    "jsonrpc",
+    "nos::frr",
+    "nos::srlinux",
+    "probe",
+    "rib::frr",
+    "rib::srlinux",
+    "sandbox",
+    "vty",
+];
 
 /// May name everything.
 const TOP: &[&str] = &["agent", "cli", "guard", "lib", "main", "settings", "telemetry"];
@@ -53,6 +66,11 @@ const SIBLINGS: &[(&str, &str, &str)] = &[
     ("rib::frr", "vty", "the wire that every daemon of FRR speaks"),
     ("sandbox", "child", "a process of our own is started and ended in one way"),
     ("nos::frr", "child", "a process of our own is started and ended in one way"),
+    ("nos::srlinux", "jsonrpc", "the wire that SR Linux's management server speaks"),
+    ("fib::srlinux", "jsonrpc", "the wire that SR Linux's management server speaks"),
+    ("rib::srlinux", "jsonrpc", "the wire that SR Linux's management server speaks"),
+    ("rib::srlinux", "fib::srlinux", "the chain from route to next-hop is read in one way"),
+    ("nos::srlinux", "files", "what must outlive the process is replaced in one step, like every other file"),
     ("nos::frr", "files", "the startup file is replaced in one step, like every other file"),
 ];
 

@@ -31,6 +31,11 @@ impl StateFolder {
         Self(path.to_owned())
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// The clocks of an earlier life; none if they cannot be read, because a lost clock only delays an alarm.
     pub fn judge(&self) -> Judge {
         let clocks: Clocks = self.read("clocks.json").unwrap_or_default();

@@ -44,6 +44,7 @@ pub struct Validation {
 }
 
 struct UnderWay {
+    name: &'static str,
     hash: String,
     began: Instant,
     answer: oneshot::Receiver<Result<Checked, ValidatorError>>,
@@ -97,11 +98,11 @@ impl Validation {
         }
     }
 
-    fn start(&mut self, hash: String, candidate: Candidate, validator: impl Validator) {
+    fn start<V: Validator>(&mut self, hash: String, candidate: Candidate, validator: V) {
         let (tell, answer) = oneshot::channel();
         let began = Instant::now();
         // Replacing what is under way ends it: nobody waits for its answer any more.
-        self.under_way = Some(UnderWay { hash, began, answer });
+        self.under_way = Some(UnderWay { name: V::NAME, hash, began, answer });
         tokio::spawn(async move {
             let mut tell = tell;
             tokio::select! {
@@ -117,16 +118,17 @@ impl Validation {
         let answer = (&mut under_way.answer).await;
         let answer =
             answer.unwrap_or_else(|_| Err(ValidatorError::Failed("the validator is gone".to_owned())));
-        let Some(UnderWay { hash, began, .. }) = self.under_way.take() else { return };
+        let Some(UnderWay { name, hash, began, .. }) = self.under_way.take() else { return };
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let known = match answer {
             Ok(checked) => {
                 tracing::info!(
                     millis,
                     complaints = checked.complaints.len(),
-                    "validated by a throw-away FRR"
+                    by = name,
+                    "validated by the NOS's own parser"
                 );
-                self.by = Some("frr");
+                self.by = Some(name);
                 Ok(checked)
             }
             Err(ValidatorError::Unavailable(why)) => {
@@ -159,7 +161,7 @@ impl Validation {
         self.late.as_ref().filter(|_| self.under_way.is_none()).map(|late| late.again)
     }
 
-    /// `frr` or `rules`, for the capabilities.
+    /// `frr`, `srlinux` or `rules`, for the capabilities.
     pub fn by(&self) -> &'static str {
         self.by.unwrap_or("rules")
     }

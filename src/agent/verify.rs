@@ -70,6 +70,12 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
         }
     }
 
+    /// Looks at this network instance from now on.
+    pub fn enter(&mut self, instance: &str) {
+        self.fib.enter(instance);
+        self.rib.enter(instance);
+    }
+
     /// The judge with its clocks.
     pub fn judge(&self) -> &Judge {
         &self.judge

@@ -27,6 +27,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             }
             return;
         };
+        self.parts.driver.attend(&target.candidate);
         self.remarks = self.machine.dialect().remarks(&target.candidate);
         let canonical = self.canonical(&target.candidate);
         // Asking about another text would end the asking about this one.

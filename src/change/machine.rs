@@ -9,8 +9,8 @@
 //! | suspecting | seek an editor | it is the agent's turn → measuring; a person, or a tug-of-war, or the policy → waiting |
 //! | queueing | take the slot | ours → measuring · not ours → waiting |
 //! | measuring | look | measured → arming |
-//! | arming | write the way back down, tell the guard | armed → applying · not armed → waiting |
-//! | applying | apply | applied, or not → reading back |
+//! | arming | write the way back down, tell the guard | armed → applying · not armed, or somebody else at work → waiting |
+//! | applying | apply | applied, or not → reading back · somebody else at work, so nothing was sent → settling |
 //! | reading back | read running | equal → looking, once the dwell is over; differs → rolling back · unreadable → reading back, later · too late → rolling back |
 //! | looking | look | good twice → confirming; good, or not yet → reading back, a second later; broken → rolling back · too late → rolling back |
 //! | confirming | ask the guard | agreed → saving · not agreed → rolling back |
@@ -18,7 +18,7 @@
 //! | checking the roll-back | read running | as before → settling; differs → roll-back failed · unreadable → again, later |
 //! | roll-back failed | wait | → rolling back again, later and later |
 //! | saving | write startup | saved → settling, or confirmed where nothing was sent · not saved → waiting |
-//! | settling | take the way back away | gone, or not → confirmed; undone → looking back |
+//! | settling | take the way back away | gone, or not → confirmed; undone → looking back; nothing was sent → waiting |
 //! | looking back | look | all is back, or it has had its time → reading (the text is not tried again until it, or the retry counter, changes) |
 //! | confirmed | wait | time to look for drift → reading |
 //! | waiting | wait | time to look again, or the slots have changed → reading |
@@ -300,6 +300,15 @@ impl<D: Dialect> CommitMachine<D> {
                 self.status = ChangeStatus::NotArmed(why);
                 State::Waiting { until: self.later(now) }
             }
+            (State::Arming { .. }, Seen::Busy(who)) => {
+                self.status = ChangeStatus::Busy(who);
+                State::Waiting { until: self.later(now) }
+            }
+            // Nothing was sent: there is nothing to go back from, and the text is not to blame.
+            (State::Applying { .. }, Seen::Busy(who)) => {
+                self.status = ChangeStatus::Busy(who);
+                State::Settling { then: Settled::Untried, not_before: None }
+            }
             (State::Applying { mut flight, .. }, Seen::Sent(complaints)) => {
                 flight.complaints = complaints;
                 State::ReadingBack { flight, not_before: None }
@@ -328,9 +337,10 @@ impl<D: Dialect> CommitMachine<D> {
                 flight.until = now;
                 State::ReadingBack { flight, not_before: None }
             }
-            (State::RollingBack { flight, failure, .. }, Seen::Sent(_) | Seen::NotSent(_)) => {
-                State::CheckingRollback { flight, failure, not_before: None }
-            }
+            (
+                State::RollingBack { flight, failure, .. },
+                Seen::Sent(_) | Seen::NotSent(_) | Seen::Busy(_),
+            ) => State::CheckingRollback { flight, failure, not_before: None },
             (State::CheckingRollback { flight, failure, .. }, Seen::Running(running)) => {
                 self.check_rollback(&running, flight, failure, now)
             }

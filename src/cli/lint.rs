@@ -13,7 +13,6 @@ use crate::change::dialect::frr::{Frr, OWNER, lint as dialect};
 use crate::change::diff::{Candidate, Refusal};
 use crate::cli::{BAD_INPUT, BLIND, DIFFERS, FINE, print};
 use crate::files;
-use crate::intent::language;
 use crate::intent::lint::{self, Finding, Severity};
 use crate::intent::snapshot::{Bundle, ClusterFacts};
 use crate::nos::frr::{FrrDriver, Places};
@@ -22,7 +21,7 @@ use crate::settings::LintArgs;
 
 /// Runs the command.
 pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
-    let LintArgs { bundle: folder, node, cluster, frr_root, frr_instance, secrets_dir, strict, output } =
+    let LintArgs { nos, bundle: folder, node, cluster, frr_root, frr_instance, secrets_dir, strict, output } =
         args;
     let (bundle, skipped) =
         files::read_bundle(&folder).with_context(|| format!("--bundle {}", folder.display()))?;
@@ -37,7 +36,7 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
         .filter(|(name, _)| Bundle::is_meant(name))
         .map(|(name, issue)| Finding::error("SettingsInvalid", &format!("{name}: {}", issue.message)))
         .collect();
-    let mut deriver = Deriver::new(&node, &language::FRR, secrets_dir.clone());
+    let mut deriver = Deriver::new(&node, super::kit::language(nos), secrets_dir.clone());
     if secrets_dir.is_none() {
         deriver = deriver.without_secrets();
     }

@@ -11,12 +11,14 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{BAD_INPUT, BLIND, DIFFERS, FINE, OVER_BUDGET, Opened, REASON};
+use super::kit::{self, Kit};
+use super::{BAD_INPUT, BLIND, DIFFERS, FINE, OVER_BUDGET, REASON, USAGE};
 use super::{complain, desired_of, desired_once, open, print};
 use crate::agent::Confirmed;
 use crate::change::consent::{self, Approver, Cause, Consent, Hold, PeerCount};
 use crate::change::dialect::frr::hunks::{Changed, hunks};
 use crate::change::dialect::frr::{self, Frr, OWNER};
+use crate::change::dialect::srlinux::Srlinux;
 use crate::change::diff::{Candidate, Journal, Plan, Running};
 use crate::change::impact::Impact;
 use crate::change::{Dialect, Known};
@@ -24,7 +26,7 @@ use crate::nos::frr::FrrDriver;
 use crate::nos::{NosDriver, Validator, ValidatorError};
 use crate::rib::RibReader;
 use crate::rib::frr::FrrRib;
-use crate::settings::{OneShot, Output, PlanArgs, When};
+use crate::settings::{Nos, OneShot, Output, PlanArgs, When};
 
 /// A saved running text is not larger than this.
 const LARGEST: u64 = 64 << 20;
@@ -49,6 +51,65 @@ struct Answer {
 }
 
 pub(super) async fn run_plan(args: PlanArgs) -> anyhow::Result<u8> {
+    match args.once.inputs.nos {
+        Some(Nos::Srlinux) => of_srlinux(args).await,
+        Some(Nos::Frr) | None => of_frr(args).await,
+    }
+}
+
+/// Of a switch that computes with its own running configuration: it must be reachable.
+async fn of_srlinux(args: PlanArgs) -> anyhow::Result<u8> {
+    let PlanArgs { once: OneShot { inputs, output, timeout }, running, color } = args;
+    if running.is_some() {
+        eprintln!("switchlet: --running: is for FRR (expected none with --nos srlinux)");
+        return Ok(USAGE);
+    }
+    let mut opened = open(&inputs).await?;
+    let Kit { mut driver, mut rib, .. } = kit::srlinux(&inputs, &opened)?;
+    let Confirmed { version: _, memory, history, ready: _ } =
+        opened.state.confirmed().map_err(anyhow::Error::msg)?;
+    let in_force = memory.confirmed.as_ref().map(|target| target.bundle.as_str());
+    opened.deriver.resume(opened.state.remembered(), in_force);
+    let (desired, switch) = desired_once(&mut opened, timeout.0).await?;
+    if let Some(problem) = &desired.problem {
+        return Ok(complain(problem));
+    }
+    let Some(target) = &desired.target else { anyhow::bail!("there is nothing to plan") };
+    let spec = switch.map(|switch| switch.spec);
+    let consent = Consent {
+        approver: if spec.is_some() { Approver::Switch } else { Approver::Folder },
+        approved: spec.as_ref().and_then(|spec| spec.approved_plan.clone()),
+        proven: history.proves(target, Timestamp::now()),
+        budget: spec.map(|spec| spec.budget.at(Timestamp::now())).unwrap_or_default(),
+    };
+    for candidate in memory.confirmed.iter().map(|target| &target.candidate).chain([&target.candidate]) {
+        driver.attend(candidate);
+    }
+    if let Some(settings) = &desired.settings {
+        rib.enter(&settings.network_instance);
+    }
+    let question = Question {
+        running: driver.running().await.context("reading the running configuration")?,
+        confirmed: memory.confirmed.as_ref().map(|target| target.candidate.clone()),
+        journal: memory.journal.clone(),
+        removal: memory.removal(target),
+        cause: memory.cause(target),
+        consent,
+        live: live(&mut rib).await,
+    };
+    let revision = desired.revision.clone().unwrap_or_default();
+    answer(
+        &Srlinux,
+        &driver.validator(),
+        question,
+        &target.candidate,
+        (&desired.adopt, revision),
+        (output, color),
+    )
+    .await
+}
+
+async fn of_frr(args: PlanArgs) -> anyhow::Result<u8> {
     let PlanArgs { once: OneShot { inputs, output, timeout }, running, color } = args;
     let mut opened = open(&inputs).await?;
     let mut driver = FrrDriver::new(opened.places.clone());
@@ -107,10 +168,34 @@ pub(super) async fn run_plan(args: PlanArgs) -> anyhow::Result<u8> {
             removal: memory.removal(target),
             cause: memory.cause(target),
             consent,
-            live: live(&opened).await,
+            live: {
+                let instance = opened.places.instance.clone();
+                live(&mut FrrRib::new(opened.places.run(), instance, REASON)).await
+            },
         },
     };
-    let candidate = match validated(&driver, &target.candidate).await {
+    let revision = desired.revision.clone().unwrap_or_default();
+    answer(
+        &Frr,
+        &driver.validator(),
+        question,
+        &target.candidate,
+        (&desired.adopt, revision),
+        (output, color),
+    )
+    .await
+}
+
+/// The plan, and what there is to say of it.
+async fn answer<D: Dialect, V: Validator>(
+    dialect: &D,
+    validator: &V,
+    question: Question,
+    candidate: &Candidate,
+    (adopt, revision): (&[String], String),
+    (output, color): (Output, When),
+) -> anyhow::Result<u8> {
+    let candidate = match validated(dialect, validator, candidate).await {
         Ok(candidate) => candidate,
         Err((code, message)) => {
             eprintln!("switchlet: {message}");
@@ -118,8 +203,8 @@ pub(super) async fn run_plan(args: PlanArgs) -> anyhow::Result<u8> {
         }
     };
     let Question { running, confirmed, journal, removal, cause, consent, live } = question;
-    let known = Known { confirmed: confirmed.as_ref(), adopt: &desired.adopt, journal: &journal };
-    let plan = match Frr.plan(&running, &candidate, &known) {
+    let known = Known { confirmed: confirmed.as_ref(), adopt, journal: &journal };
+    let plan = match dialect.plan(&running, &candidate, &known) {
         Ok(plan) => plan,
         Err(refusal) => {
             eprintln!("switchlet: {}: {refusal}", refusal.reason());
@@ -132,7 +217,7 @@ pub(super) async fn run_plan(args: PlanArgs) -> anyhow::Result<u8> {
         (false, None) => DIFFERS,
         (false, Some(_)) => OVER_BUDGET,
     };
-    let answer = Answer { plan, hold, revision: desired.revision.unwrap_or_default() };
+    let answer = Answer { plan, hold, revision };
     print(&match output {
         Output::Table => answer.table(paint(color))?,
         Output::Json | Output::Yaml => answer.structured(output)?,
@@ -166,9 +251,8 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// The peers whose sessions are up, if bgpd can be asked.
-async fn live(opened: &Opened) -> Option<BTreeSet<String>> {
-    let mut rib = FrrRib::new(opened.places.run(), opened.places.instance.clone(), REASON);
+/// The peers whose sessions are up, if they can be asked for.
+async fn live(rib: &mut impl RibReader) -> Option<BTreeSet<String>> {
     match rib.sessions().await {
         Ok(sessions) => {
             let up = sessions.by_peer.into_iter().filter(|(_, session)| session.is_up());
@@ -182,11 +266,15 @@ async fn live(opened: &Opened) -> Option<BTreeSet<String>> {
     }
 }
 
-/// `candidate` in canonical form, if FRR can be asked; else as it is, where our own rules are enough. The error is what
+/// `candidate` in canonical form, if the NOS can be asked; else as it is, where our own rules are enough. The error is what
 /// the command ends with.
-async fn validated(driver: &FrrDriver, candidate: &Candidate) -> Result<Candidate, (u8, String)> {
-    match driver.validator().check(candidate).await {
-        Ok(checked) => Frr
+async fn validated<D: Dialect, V: Validator>(
+    dialect: &D,
+    validator: &V,
+    candidate: &Candidate,
+) -> Result<Candidate, (u8, String)> {
+    match validator.check(candidate).await {
+        Ok(checked) => dialect
             .canonical(candidate, &checked)
             .map_err(|refusal| (BAD_INPUT, format!("{}: {refusal}", refusal.reason()))),
         Err(ValidatorError::Unavailable(why)) if candidate.literal.is_empty() => {

@@ -54,12 +54,27 @@ pub struct Guarding {
     record: Option<Record>,
     /// What the guard said that it is; `None` where none answers.
     form: Option<String>,
+    holder: Holder,
+}
+
+/// Who goes back when nobody confirms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The guard, if there is one.
+    Guard,
+    /// The NOS, by a timer of its own.
+    Nos,
 }
 
 impl Guarding {
     /// In this state folder.
     pub fn new(folder: &Path, need: Need) -> Self {
-        Self { records: Records::new(folder), need, record: None, form: None }
+        Self { records: Records::new(folder), need, record: None, form: None, holder: Holder::Guard }
+    }
+
+    /// In this state folder, for a NOS that has a confirm timer of its own: no guard is needed and none is asked.
+    pub fn native(folder: &Path) -> Self {
+        Self { holder: Holder::Nos, form: Some("native".to_owned()), ..Self::new(folder, Need::IfThere) }
     }
 
     /// The change that an earlier life did not settle. One that stands, or that a reboot has undone, is no change any more.
@@ -72,21 +87,23 @@ impl Guarding {
         Ok(Some(record))
     }
 
-    /// `host`, `pod`, or `none`.
+    /// `host`, `pod`, `native`, or `none`.
     pub fn form(&self) -> &str {
         self.form.as_deref().unwrap_or("none")
     }
 
     /// Looks for a guard.
     pub async fn look(&mut self) {
-        self.form = self.ask("who").await.ok();
+        if self.holder == Holder::Guard {
+            self.form = self.ask("who").await.ok();
+        }
     }
 
     /// Writes the way back down and has the guard watch over it.
     pub async fn arm(&mut self, undo: Undo, secrets: BTreeMap<String, String>) -> Result<(), String> {
         self.look().await;
-        let guarded = self.form.is_some();
-        if !guarded && self.need == Need::Required {
+        let guarded = self.form.is_some() && self.holder == Holder::Guard;
+        if self.form.is_none() && self.need == Need::Required {
             return Err("no guard answers, and --guard=required forbids a change without one".to_owned());
         }
         let record = Record::new(undo, secrets, guarded).map_err(|error| error.to_string())?;

@@ -80,6 +80,8 @@ pub enum Reason {
     NotVerified,
     /// A change was undone because the agent ended before it was settled.
     Interrupted,
+    /// Somebody else is changing the switch; the change waits for him.
+    Busy,
     /// The way back could not be written down, so nothing was tried.
     JournalFailed,
     /// As above, and it could not be put back.
@@ -245,6 +247,11 @@ pub fn config_applied(input: Result<&str, &InputProblem>, change: &ChangeStatus)
             Status::Unknown,
             Reason::ValidatorUnavailable,
             format!("revision {wanted} was not tried: {why}"),
+        ),
+        ChangeStatus::Busy(who) => say(
+            Status::Unknown,
+            Reason::Busy,
+            format!("revision {wanted} waits until the switch is free: {who}"),
         ),
         ChangeStatus::NotArmed(why) => say(
             Status::False,

@@ -36,6 +36,8 @@ pub struct Session {
     pub blocked: BTreeSet<Family>,
     /// The BFD session that belongs to it, if there is one.
     pub bfd: Option<Bfd>,
+    /// How often it came up, where that was lately and more than once: it comes and goes.
+    pub flaps: Option<u64>,
 }
 
 impl Session {
@@ -73,6 +75,8 @@ pub struct Path {
     pub merit: Merit,
     /// Kept by graceful restart although its peer is down.
     pub stale: Option<Stale>,
+    /// Why it is not chosen, in the words of a control plane that tells.
+    pub why_not: Option<String>,
 }
 
 /// A path without a peer.
@@ -120,7 +124,35 @@ pub enum Intake {
     Untold,
 }
 
-/// A prefix in the route manager (zebra): a hint, not the FIB.
+/// Why the chip does not have what the control plane chose, by the switch's own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Programming {
+    /// Kept out of the forwarding table on purpose.
+    Suppressed,
+    /// Not written yet.
+    Pending {
+        /// `add`, `modify`, `delete`.
+        operation: String,
+    },
+    /// The last write failed, and nothing is there.
+    Failed {
+        /// `add`, `modify`, `delete`.
+        operation: String,
+        /// Where: `complex-1.0`, `(1,0)`.
+        places: Vec<String>,
+    },
+    /// The last write failed, and what was there before it still forwards.
+    Older {
+        /// Where.
+        places: Vec<String>,
+    },
+    /// There is no room for this next-hop.
+    NoResource,
+    /// The next-hop cannot be reached.
+    Unresolved,
+}
+
+/// A prefix in the route manager (zebra, `fib_mgr`): a hint, not the FIB.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Managed {
     /// Protocol of the selected route, e.g. `bgp`; `None` if the route manager has no route.
@@ -129,4 +161,12 @@ pub struct Managed {
     pub queued: bool,
     /// Next-hops that the route manager believes to be installed.
     pub installed: Vec<NextHop>,
+    /// What keeps the prefix as a whole out of the chip, where the NOS tells.
+    pub trouble: Option<Programming>,
+    /// What keeps single next-hops out of it.
+    pub members: Vec<(NextHop, Programming)>,
+    /// The chosen route in words, where it is not the one of BGP: `bgp-evpn, preference 170`.
+    pub instead: Option<String>,
+    /// There is no route to the prefix itself, and this one catches its packets.
+    pub caught_by: Option<Prefix>,
 }

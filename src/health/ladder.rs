@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::health::DifferenceKind;
-use crate::health::control::{Bfd, Intake, Limits, Managed, Merit, Path, Session, Sessions};
+use crate::health::control::{Bfd, Intake, Limits, Managed, Merit, Path, Programming, Session, Sessions};
 use crate::net::{Family, NextHop, Prefix, is_link_local};
 
 #[cfg(test)]
@@ -208,8 +208,21 @@ fn explain_missing(puzzle: Puzzle<'_>, control: &ControlPlane<'_>) -> Explanatio
             .saying("the control plane could not be asked");
     };
     let own = puzzle.peer.unwrap_or(hop);
+    let explained = by_control_plane(puzzle.prefix.family(), (own, hop), (sessions, evidence));
+    match evidence.managed.caught_by {
+        Some(other) if matches!(explained.rung, Rung::PrefixNotReceived | Rung::NotInFib) => {
+            Explanation { rung: Rung::CaughtByOtherPrefix, ..explained }.saying(format!("{other} catches it"))
+        }
+        _ => explained,
+    }
+}
+
+fn by_control_plane(
+    family: Family,
+    (own, hop): (&NextHop, &NextHop),
+    (sessions, evidence): (&Sessions, &Evidence),
+) -> Explanation {
     let name = peer_name(own);
-    let family = puzzle.prefix.family();
     // A path that came through somebody else (a remote switch) needs no session of its own name.
     match (sessions.by_peer.get(&name), path_of(&evidence.paths, hop, &name)) {
         (_, Some(path)) if path.chosen => chosen_but_missing(path, own, hop, &evidence.managed),
@@ -243,6 +256,10 @@ fn session_down(session: &Session) -> Explanation {
     if let Some(Bfd::Lost(diagnostic)) = &session.bfd {
         return Explanation::new(Rung::BfdDown, Fault::AnnouncerMissing)
             .saying(format!("BFD: {diagnostic}{why}"));
+    }
+    if let Some(times) = session.flaps {
+        return Explanation::new(Rung::SessionFlapping, Fault::AnnouncerMissing)
+            .saying(format!("came up {times} times{why}"));
     }
     // Active, Connect, OpenSent … take turns while it is tried; what stands in parentheses is a reason.
     let state = session.state.split_once('(').map(|(_, reason)| reason.trim_end_matches(')'));
@@ -290,6 +307,11 @@ fn left_out(path: &Path, family: Family, evidence: &Evidence) -> Explanation {
         return Explanation::new(Rung::EcmpLimit, Fault::Policy)
             .saying(format!("maximum-paths is {limit} for {family}"));
     }
+    if let Some(why) = &path.why_not {
+        let instead = evidence.managed.instead.as_ref().map(|instead| format!(": {instead} is preferred"));
+        return Explanation::new(Rung::NotBestPath, Fault::Policy)
+            .saying(format!("{why}{}", instead.unwrap_or_default()));
+    }
     let better = used.first().map(|used| better(&used.merit, &path.merit)).unwrap_or_default();
     Explanation::new(Rung::NotBestPath, Fault::Policy).saying(better)
 }
@@ -323,6 +345,13 @@ fn chosen_but_missing(path: &Path, own: &NextHop, hop: &NextHop, managed: &Manag
         return Explanation::new(Rung::UnexpectedNextHop, Fault::AnnouncerMissing)
             .saying(format!("announced with next-hop {next}"));
     }
+    let of_hop = managed.members.iter().find(|(member, _)| hop.is_met_by(member)).map(|(_, why)| why);
+    if let Some(why) = of_hop.or(managed.trouble.as_ref()) {
+        return not_programmed(why);
+    }
+    if let Some(instead) = &managed.instead {
+        return Explanation::new(Rung::NotBestPath, Fault::Policy).saying(format!("{instead} is preferred"));
+    }
     let explained = Explanation::new(Rung::NotInFib, Fault::Switch);
     if managed.queued {
         explained.saying("queued in zebra")
@@ -330,6 +359,30 @@ fn chosen_but_missing(path: &Path, own: &NextHop, hop: &NextHop, managed: &Manag
         explained.saying("zebra holds it for installed")
     } else {
         explained
+    }
+}
+
+/// BGP chose it, and the chip does not have it.
+fn not_programmed(why: &Programming) -> Explanation {
+    let at = |places: &[String]| {
+        if places.is_empty() { String::new() } else { format!(" on {}", places.join(", ")) }
+    };
+    let hardware = |rung| Explanation::new(rung, Fault::Switch);
+    match why {
+        Programming::Suppressed => Explanation::new(Rung::SuppressedByPolicy, Fault::Policy)
+            .saying("kept out of the forwarding table on purpose"),
+        Programming::Pending { operation } => {
+            hardware(Rung::HardwareNotProgrammed).saying(format!("{operation} is pending"))
+        }
+        Programming::Failed { operation, places } => {
+            hardware(Rung::HardwareNotProgrammed).saying(format!("{operation} failed{}", at(places)))
+        }
+        Programming::Older { places } => hardware(Rung::FibModifyFailed)
+            .saying(format!("modify failed{}: an older set of next-hops still forwards", at(places))),
+        Programming::NoResource => {
+            hardware(Rung::NoHardwareResource).saying("the chip has no room for this next-hop")
+        }
+        Programming::Unresolved => Explanation::new(Rung::NextHopUnresolved, Fault::Policy),
     }
 }
 

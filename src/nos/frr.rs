@@ -17,7 +17,7 @@ use crate::change::dialect::frr as dialect;
 use crate::change::diff::{Candidate, Journal, Plan, Running};
 use crate::files;
 use crate::intent::platform::Platform;
-use crate::nos::{NosDriver, NosError};
+use crate::nos::{Hold, NosDriver, NosError};
 use crate::vty::{Daemon, Vty};
 
 pub mod canary;
@@ -248,7 +248,7 @@ impl NosDriver for FrrDriver {
         person::at_the_command_line(&self.places)
     }
 
-    async fn apply(&mut self, plan: &Plan) -> Result<Vec<String>, NosError> {
+    async fn apply(&mut self, plan: &Plan, _: Hold) -> Result<Vec<String>, NosError> {
         let Some(plan) = plan.owners.get(dialect::OWNER) else { return Ok(Vec::new()) };
         self.texts(PROBE, "echo alive").await?;
         let commands: String = plan.commands.iter().flat_map(|line| [line.as_str(), "\n"]).collect();

@@ -232,7 +232,7 @@ impl Pair {
             let plan = FrrDialect.plan(&running, &candidate, &known).expect("a plan");
             let read = began.elapsed();
             assert!(!plan.is_empty(), "nothing to do");
-            let complaints = driver.apply(&plan).await.expect("applied");
+            let complaints = driver.apply(&plan, Hold::None).await.expect("applied");
             let applied = began.elapsed();
             let running = driver.running().await.expect("running");
             let left = FrrDialect.plan(&running, &candidate, &known).expect("a plan");

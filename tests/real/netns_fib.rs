@@ -115,6 +115,7 @@ fn group_facts_can_be_read() {
             buckets: 64,
             idle_timer: Duration::from_secs(60),
             unbalanced_timer: Duration::from_secs(120),
+            unused: 0,
         };
         assert_eq!(fib.group(101).unwrap().unwrap().resilient, Some(resilient));
         assert_eq!(fib.group(11).unwrap(), None, "a single object is no group");

@@ -2,7 +2,7 @@
 //!
 //! The closures are data of this machine and no part of the repository; where they are not, a test says so loudly.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods, reason = "a test starts processes and reads files")]
 
 use std::fs;

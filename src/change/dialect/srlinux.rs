@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::change;
 use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::change::drift::Departure;
 use crate::change::impact::Class;
 use crate::intent::snapshot::{Issue, digest};
 
@@ -157,6 +158,24 @@ impl change::Dialect for Srlinux {
         }
         change.take_away_empty_bgp(&now);
         change.plan(&now, String::new(), Vec::new())
+    }
+
+    fn departures(&self, plan: &Plan) -> Vec<Departure> {
+        let mut leaves: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
+        for plan in plan.owners.values() {
+            let split = |line: &String| -> (String, String) {
+                let (path, value) = line.split_once(' ').unwrap_or((line, ""));
+                (path.to_owned(), value.to_owned())
+            };
+            for (path, value) in plan.add.iter().map(split) {
+                leaves.entry(path).or_default().0 = Some(value);
+            }
+            for (path, value) in plan.remove.iter().map(split) {
+                leaves.entry(path).or_default().1 = Some(value);
+            }
+        }
+        let one = |(path, (wanted, found))| Departure { path, wanted, found };
+        leaves.into_iter().map(one).collect()
     }
 
     fn canonical(&self, candidate: &Candidate, checked: &Checked) -> Result<Candidate, Refusal> {

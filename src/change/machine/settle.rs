@@ -87,8 +87,11 @@ impl<D: Dialect> CommitMachine<D> {
     }
 
     pub(super) fn settled(&mut self, then: Settled, now: Instant) -> State {
-        self.attempts = 0;
+        if then != Settled::Untried {
+            self.attempts = 0;
+        }
         match then {
+            Settled::Untried => State::Waiting { until: self.later(now) },
             Settled::Confirmed(target) => {
                 if self.held.is_none() {
                     self.plan = Plan::default();

@@ -102,6 +102,8 @@ pub(super) enum State {
 pub(super) enum Settled {
     /// It stands.
     Confirmed(Target),
+    /// Nothing was sent.
+    Untried,
     /// It is undone. With what was measured before it, what came back is looked at.
     Undone { flight: Box<Flight>, failure: Failure },
 }

@@ -112,6 +112,7 @@ impl Scene {
                 dynamic: false,
                 blocked: BTreeSet::new(),
                 bfd: None,
+                flaps: None,
             };
             (peer.to_owned(), session)
         };
@@ -134,6 +135,7 @@ impl Scene {
                 external: true,
             },
             stale: self.stale_for.map(|lasts| Stale { lasts: Some(lasts) }),
+            why_not: None,
         };
         let paths = match self.bgp {
             Bgp::HasBoth | Bgp::HasBothQueued => vec![path(W1), path(W2)],

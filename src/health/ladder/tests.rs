@@ -13,6 +13,7 @@ fn session(state: &str) -> Session {
         dynamic: false,
         blocked: BTreeSet::new(),
         bfd: None,
+        flaps: None,
     }
 }
 
@@ -31,6 +32,7 @@ fn path(peer: &str, next_hop: &str, chosen: bool) -> Path {
             external: true,
         },
         stale: None,
+        why_not: None,
     }
 }
 

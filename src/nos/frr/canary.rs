@@ -121,6 +121,8 @@ impl Canary {
 }
 
 impl Validator for Canary {
+    const NAME: &'static str = "frr";
+
     async fn check(&self, candidate: &Candidate) -> Result<Checked, ValidatorError> {
         let owned = candidate.literal.get(dialect::OWNER).or_else(|| candidate.texts.get(dialect::OWNER));
         let Some(text) = owned else { return Ok(Checked::default()) };

@@ -63,6 +63,7 @@ pub(super) fn sessions(text: &str) -> Result<BTreeMap<String, Session>, String> 
                 dynamic: peer.dynamic_peer,
                 blocked: BTreeSet::new(),
                 bfd: None,
+                flaps: None,
             });
             if peer.peer_state == "Policy" {
                 session.blocked.insert(family);
@@ -367,6 +368,7 @@ fn path(raw: RawPath) -> Path {
         stale: raw
             .stale
             .then(|| Stale { lasts: raw.graceful_restart_seconds_remaining.map(Duration::from_secs) }),
+        why_not: None,
     }
 }
 

@@ -1,0 +1,384 @@
+//! SR Linux over JSON-RPC: reads what is ours of running, sends one atomic request with the switch's own confirm timer, accepts
+//! or rejects.
+//!
+//! A pending commit is the whole switch's, not a session's: whoever accepts it accepts everybody's. So the number of the last
+//! commit is on disk before ours is sent, and a pending one that is not newer is somebody else's: we wait, and say whose.
+#![expect(clippy::disallowed_methods, reason = "shell: files")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::change::dialect::srlinux::{self as dialect, OWNER, release};
+use crate::change::diff::{Candidate, Checked, Complaint, Journal, Plan, Running};
+use crate::files;
+use crate::intent::platform::Platform;
+use crate::jsonrpc::{Error, Sent, Server};
+use crate::nos::{Hold, NosDriver, NosError, Validator, ValidatorError};
+
+/// A busy management server takes some seconds for its whole configuration.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A commit waits for every application that has a word.
+const COMMIT: Duration = Duration::from_secs(60);
+/// The shortest timer that the switch is given, seconds.
+const SHORTEST: u64 = 5;
+
+/// What must outlive us about a commit under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Pending {
+    /// The newest commit before ours.
+    after: u64,
+    /// Ours, once it is known.
+    id: Option<u64>,
+}
+
+/// A commit that waits for its confirmation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unconfirmed {
+    id: u64,
+    who: String,
+}
+
+/// One switch.
+#[derive(Debug)]
+pub struct SrlinuxDriver {
+    server: Server,
+    /// Where [`Pending`] is kept.
+    memo: PathBuf,
+    /// What the texts to come speak of.
+    instances: BTreeSet<String>,
+    interfaces: bool,
+    /// The tree that the switch has: read once for each release.
+    platform: Option<Platform>,
+}
+
+impl SrlinuxDriver {
+    /// Of the switch behind `server`, with its memory in the folder `state`.
+    pub fn new(server: Server, state: &std::path::Path) -> Self {
+        Self {
+            server,
+            memo: state.join("srlinux-commit.json"),
+            instances: BTreeSet::new(),
+            interfaces: false,
+            platform: None,
+        }
+    }
+
+    fn recorded(&self) -> Option<Pending> {
+        serde_json::from_slice(&std::fs::read(&self.memo).ok()?).ok()
+    }
+
+    fn record(&self, pending: &Pending) -> Result<(), NosError> {
+        let failed = |source| NosError::Unreachable {
+            what: format!("{} cannot be written", self.memo.display()),
+            source,
+        };
+        let bytes = serde_json::to_vec(pending).map_err(|error| failed(error.into()))?;
+        files::replace_private(&self.memo, &bytes).map_err(failed)
+    }
+
+    fn forget(&self) {
+        // Left behind it would only name a commit that is settled.
+        drop(files::remove(&self.memo));
+    }
+
+    /// The newest commit, and the one that is not confirmed.
+    async fn commits(&self) -> Result<(u64, Option<Unconfirmed>), NosError> {
+        let path = "/system/configuration/commit[id=*]".to_owned();
+        let answers: Vec<Value> = self.server.get("state", [path], ANSWER).await.map_err(error)?;
+        let list = answers.into_iter().next().unwrap_or_default();
+        let list = member(&list, "commit").and_then(Value::as_array).cloned().unwrap_or_default();
+        let id = |commit: &Value| -> Option<u64> {
+            let id = commit.get("id")?;
+            id.as_u64().or_else(|| id.as_str()?.parse().ok())
+        };
+        let newest = list.iter().filter_map(id).max().unwrap_or(0);
+        let pending = list
+            .iter()
+            .filter(|commit| commit.get("status").and_then(Value::as_str) == Some("unconfirmed"))
+            .find_map(|commit| {
+                let word = |name: &str| commit.get(name).and_then(Value::as_str);
+                let who = ["username", "user", "name", "session-type"].into_iter().find_map(word);
+                Some(Unconfirmed { id: id(commit)?, who: who.unwrap_or("somebody").to_owned() })
+            });
+        Ok((newest, pending))
+    }
+
+    fn is_ours(&self, pending: &Unconfirmed) -> bool {
+        self.recorded().is_some_and(|recorded| match recorded.id {
+            Some(id) => id == pending.id,
+            None => pending.id > recorded.after,
+        })
+    }
+
+    async fn tools(&self, verb: &str) -> Result<(), NosError> {
+        let path = format!("/system/configuration/{verb}");
+        let params = json!({"datastore": "tools", "commands": [{"action": "update", "path": path}]});
+        self.server.write("set", params, COMMIT).await.map(drop).map_err(error)
+    }
+
+    /// Ends a commit of ours that is still pending: the switch goes back.
+    async fn reject_ours(&mut self) -> Result<(), NosError> {
+        let (_, pending) = self.commits().await?;
+        match pending {
+            Some(pending) if self.is_ours(&pending) => {
+                self.tools("confirmed-reject").await?;
+                self.forget();
+                Ok(())
+            }
+            Some(pending) => Err(busy(&pending)),
+            None => Ok(()),
+        }
+    }
+
+    /// True if these commands would change nothing.
+    async fn changes_nothing(&self, commands: &[Value]) -> Result<bool, NosError> {
+        let params = json!({"datastore": "candidate", "output-format": "text", "commands": commands});
+        let answers = self.server.write("diff", params, ANSWER).await.map_err(error)?;
+        Ok(answers.iter().all(is_nothing))
+    }
+
+    async fn release(&mut self) -> Result<Platform, NosError> {
+        let paths = ["/system/information/version", "/platform/chassis/type"].map(str::to_owned);
+        let answers: Vec<Value> = self.server.get("state", paths, ANSWER).await.map_err(error)?;
+        let word = |index: usize| answers.get(index).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(release::platform(&word(0), &word(1)))
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Array(items) => items.iter().all(is_nothing),
+        _ => false,
+    }
+}
+
+fn busy(pending: &Unconfirmed) -> NosError {
+    NosError::Busy { who: format!("commit {} of {} is not confirmed yet", pending.id, pending.who) }
+}
+
+/// A member by its name, with or without its module.
+fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    value.as_object()?.iter().find(|(key, _)| dialect::tree::bare(key) == name).map(|(_, value)| value)
+}
+
+fn error(error: Error) -> NosError {
+    match error {
+        Error::Unreachable { what, source, sent: _ } => NosError::Unreachable { what, source },
+        Error::Restarting(what) => {
+            NosError::Unreachable { what, source: io::ErrorKind::ConnectionReset.into() }
+        }
+        Error::Login(_) | Error::Malformed(_) => {
+            NosError::Unreachable { what: error.to_string(), source: io::ErrorKind::PermissionDenied.into() }
+        }
+        Error::Refused(what) if is_locked(&what) => NosError::Busy { who: what },
+        Error::Refused(what) => NosError::Refused { what },
+    }
+}
+
+/// Words by which the switch says that somebody else holds the candidate.
+fn is_locked(what: &str) -> bool {
+    let what = what.to_ascii_lowercase();
+    ["exclusive", "locked", "in progress", "unconfirmed", "not confirmed", "confirmed commit"]
+        .iter()
+        .any(|word| what.contains(word))
+}
+
+/// Lets the switch itself read a candidate; its running configuration is untouched.
+#[derive(Debug, Clone)]
+pub struct OnBox {
+    server: Server,
+}
+
+impl Validator for OnBox {
+    const NAME: &'static str = "srlinux";
+
+    async fn check(&self, candidate: &Candidate) -> Result<Checked, ValidatorError> {
+        let text = candidate.texts.get(OWNER).map(String::as_str).unwrap_or_default();
+        let commands = dialect::commands(text).unwrap_or_default();
+        let commands: Vec<Value> =
+            commands.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let texts = candidate.texts.clone();
+        if commands.is_empty() {
+            return Ok(Checked { complaints: Vec::new(), texts });
+        }
+        match self.server.write("validate", json!({"commands": commands}), COMMIT).await {
+            Ok(_) => Ok(Checked { complaints: Vec::new(), texts }),
+            Err(Error::Refused(said)) if is_locked(&said) => Err(ValidatorError::Failed(said)),
+            Err(Error::Refused(said)) => {
+                let shown = candidate.literal.get(OWNER).map_or(text, String::as_str);
+                let word = said.split('\'').nth(1).unwrap_or_default();
+                let line = dialect::line_of(shown, word);
+                let text = shown.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
+                Ok(Checked { complaints: vec![Complaint { line, text, said }], texts })
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                Err(ValidatorError::Failed(format!("{error}{}", source.unwrap_or_default())))
+            }
+        }
+    }
+}
+
+impl NosDriver for SrlinuxDriver {
+    type Validator = OnBox;
+
+    fn validator(&self) -> OnBox {
+        OnBox { server: self.server.clone() }
+    }
+
+    fn set_secrets(&mut self, _: BTreeMap<String, String>) {}
+
+    fn secrets(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn attend(&mut self, candidate: &Candidate) {
+        let text = candidate.texts.get(OWNER).map(String::as_str).unwrap_or_default();
+        self.instances.extend(dialect::instances(text));
+        self.interfaces |= candidate.literal.contains_key(OWNER) && text.contains("\"interface\"");
+    }
+
+    async fn platform(&mut self) -> Result<Platform, NosError> {
+        let platform = self.release().await?;
+        self.platform = Some(platform.clone());
+        Ok(platform)
+    }
+
+    async fn running(&mut self) -> Result<Running, NosError> {
+        const PARTS: [&str; 5] = ["type", "admin-state", "interface", "ip-load-balancing", "protocols/bgp"];
+        let native = self.platform.as_ref().is_none_or(|platform| {
+            platform.resilience != Some(crate::intent::platform::Resilience::UnsupportedPlatform)
+        });
+        let parts: Vec<&str> =
+            PARTS.into_iter().filter(|part| native || *part != "ip-load-balancing").collect();
+        let mut paths = vec!["/routing-policy".to_owned()];
+        if self.interfaces {
+            paths.push("/interface".to_owned());
+        }
+        for instance in &self.instances {
+            paths.extend(parts.iter().map(|part| format!("/network-instance[name={instance}]/{part}")));
+        }
+        let answers: Vec<Value> = self.server.get("running", paths, ANSWER).await.map_err(error)?;
+        let mut answers = answers.into_iter();
+        let mut document = Map::new();
+        let mut take = |document: &mut Map<String, Value>, name: &str| {
+            if let Some(value) = answers.next().filter(|value| !is_nothing(value)) {
+                document.insert(name.to_owned(), unwrapped(value, name));
+            }
+        };
+        take(&mut document, "routing-policy");
+        if self.interfaces {
+            take(&mut document, "interface");
+        }
+        let mut instances = Vec::new();
+        for name in &self.instances {
+            let mut instance = Map::new();
+            for part in &parts {
+                take(&mut instance, part);
+            }
+            if instance.is_empty() {
+                continue;
+            }
+            if let Some(bgp) = instance.remove("protocols/bgp") {
+                instance.insert("protocols".to_owned(), json!({"bgp": bgp}));
+            }
+            instance.insert("name".to_owned(), name.clone().into());
+            instances.push(Value::Object(instance));
+        }
+        document.insert("network-instance".to_owned(), instances.into());
+        let text = dialect::write(&Value::Object(document));
+        Ok(Running { texts: BTreeMap::from([(OWNER.to_owned(), text)]) })
+    }
+
+    async fn editor(&mut self) -> Option<String> {
+        match self.free().await {
+            Err(NosError::Busy { who }) => Some(who),
+            _ => None,
+        }
+    }
+
+    async fn free(&mut self) -> Result<(), NosError> {
+        match self.commits().await? {
+            (_, Some(pending)) if !self.is_ours(&pending) => Err(busy(&pending)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn apply(&mut self, plan: &Plan, hold: Hold) -> Result<Vec<String>, NosError> {
+        let Some(plan) = plan.owners.get(OWNER) else { return Ok(Vec::new()) };
+        // What is pending of ours is not wanted any more, whoever asks for something else.
+        self.reject_ours().await?;
+        let commands: Vec<Value> =
+            plan.commands.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if self.changes_nothing(&commands).await? {
+            return Ok(Vec::new());
+        }
+        let mut params = json!({"datastore": "candidate", "commands": commands});
+        if let Hold::For(window) = hold {
+            params["confirm-timeout"] = window.as_secs().max(SHORTEST).into();
+            let (after, _) = self.commits().await?;
+            self.record(&Pending { after, id: None })?;
+        }
+        match self.server.write("set", params, COMMIT).await {
+            Ok(_) => {}
+            Err(refused @ (Error::Refused(_) | Error::Unreachable { sent: Sent::No, .. })) => {
+                self.forget();
+                return Err(error(refused));
+            }
+            // It may have arrived: the memo stays.
+            Err(unknown) => return Err(error(unknown)),
+        }
+        if hold == Hold::None {
+            return Ok(Vec::new());
+        }
+        let (_, pending) = self.commits().await?;
+        match pending {
+            Some(pending) if self.is_ours(&pending) => {
+                let after = self.recorded().map_or(0, |recorded| recorded.after);
+                self.record(&Pending { after, id: Some(pending.id) })?;
+                Ok(Vec::new())
+            }
+            // A switch that took the commit without its timer would not go back by itself.
+            _ => Ok(vec!["the switch holds no confirm timer for this commit".to_owned()]),
+        }
+    }
+
+    async fn accept(&mut self) -> Result<(), NosError> {
+        let (_, pending) = self.commits().await?;
+        match pending {
+            Some(pending) if self.is_ours(&pending) => {
+                self.tools("confirmed-accept").await?;
+                self.forget();
+                Ok(())
+            }
+            Some(pending) => Err(busy(&pending)),
+            None => Err(NosError::Refused {
+                what: "nothing is pending any more: the switch's confirm timer has gone off".to_owned(),
+            }),
+        }
+    }
+
+    async fn save(&mut self, _: &Candidate, _: &Journal) -> Result<(), NosError> {
+        let params = json!({"commands": ["save startup"], "output-format": "text"});
+        self.server.write("cli", params, COMMIT).await.map(drop).map_err(error)
+    }
+}
+
+/// The switch gives a list as `{"interface": […]}` and a container as its members.
+fn unwrapped(value: Value, name: &str) -> Value {
+    match member(&value, name) {
+        Some(Value::Array(list)) => Value::Array(list.clone()),
+        Some(inner @ Value::Object(_)) if value.as_object().is_some_and(|members| members.len() == 1) => {
+            inner.clone()
+        }
+        _ => value,
+    }
+}

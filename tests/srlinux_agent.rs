@@ -1,0 +1,561 @@
+//! The whole agent against a stand-in for SR Linux: configure, commit-confirm, verify, undo. Fed from folders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
+
+#[path = "support/srlinux/mod.rs"]
+mod srlinux;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use srlinux::{Emulator, Fault, Listen, Speaker};
+
+const SOON: Duration = Duration::from_secs(40);
+const VIP: &str = "1.1.1.100/32";
+const BGP: &str = "/network-instance[name=ip-vrf-1]/protocols/bgp";
+
+const SETTINGS: &str = "\
+version: 1
+asn: 65535
+routerId: 10.0.0.1
+networkInstance: ip-vrf-1
+vips: {pools: [1.1.1.100-1.1.1.200]}
+peering:
+  peerAsn: internal
+  nodes:
+    static: [{node: cluster1, address: 192.168.1.11}, {node: cluster2, address: 192.168.1.12}]
+    subnets: [192.168.1.0/24]
+preference: 169
+resilientHash: {maxPaths: 6, bucketsPerPath: 4}
+verify: {convergence: 3s}
+";
+
+fn objects(nodes: &[u32]) -> String {
+    let endpoints: Vec<String> =
+        nodes.iter().map(|node| format!("{{addresses: [10.0.{node}.1], nodeName: cluster{node}}}")).collect();
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\n\
+         spec: {{type: LoadBalancer, externalTrafficPolicy: Local}}\n\
+         status: {{loadBalancer: {{ingress: [{{ip: 1.1.1.100}}]}}}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
+         endpoints: [{}]\n---\n\
+         apiVersion: v1\nkind: Node\nmetadata: {{name: cluster1}}\nstatus: {{addresses: []}}\n---\n\
+         apiVersion: v1\nkind: Node\nmetadata: {{name: cluster2}}\nstatus: {{addresses: []}}\n",
+        endpoints.join(", ")
+    )
+}
+
+struct Bench {
+    emulator: Emulator,
+    folder: tempfile::TempDir,
+    more: Vec<String>,
+}
+
+struct Agent {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn wait_for<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match check() {
+            Ok(found) => return found,
+            Err(seen) if Instant::now() >= deadline => panic!("{what}: {seen}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+impl Bench {
+    fn new(listen: Listen) -> Self {
+        Self::on("v25.3.2", "7220 IXR-D2L", listen)
+    }
+
+    fn on(version: &str, chassis: &str, listen: Listen) -> Self {
+        let emulator = Emulator::start(version, chassis, ("ip-vrf-1", "ip-vrf"), listen);
+        emulator.network(|network| {
+            network.speakers = vec![
+                Speaker::new("192.168.1.11", 65535, &[VIP]),
+                Speaker::new("192.168.1.12", 65535, &[VIP]),
+            ];
+        });
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["bundle", "cluster", "state"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let bench = Self { emulator, folder, more: Vec::new() };
+        bench.write("bundle/switch.yaml", SETTINGS);
+        bench.write("cluster/objects.yaml", &objects(&[1, 2]));
+        bench
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let path = |name: &str| self.folder.path().join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchlet"));
+        command.args([
+            verb,
+            "--node",
+            "leaf1",
+            "--nos",
+            "srlinux",
+            "--nos-address",
+            &self.emulator.address(),
+        ]);
+        command.arg("--bundle").arg(path("bundle")).arg("--cluster").arg(path("cluster"));
+        command.arg("--state-dir").arg(path("state")).args(&self.more).stdin(Stdio::null());
+        command
+    }
+
+    fn once(&self, verb: &str, more: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(verb).args(more).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    }
+
+    fn agent(&self) -> Agent {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = self.folder.path().join(format!("log-{port}"));
+        let child = self
+            .command("agent")
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .stdout(fs::File::create(&log).unwrap())
+            .stderr(fs::File::options().append(true).open(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Agent { child, port, log }
+    }
+
+    fn applied(&self) {
+        wait_for("accepted and saved", || {
+            let statuses = self.emulator.statuses();
+            let done = !statuses.is_empty() && statuses.iter().all(|s| s == "complete");
+            if done && self.emulator.startup_is_running() { Ok(()) } else { Err(format!("{statuses:?}")) }
+        });
+    }
+}
+
+impl Agent {
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn log_has(&self, text: &str) {
+        wait_for(&format!("`{text}` in the log"), || {
+            let said = self.said();
+            if said.contains(text) { Ok(()) } else { Err(said) }
+        });
+    }
+
+    fn verdict(&self) -> Value {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.write_all(b"GET /v1/verdict HTTP/1.0\r\nHost: x\r\n\r\n")?;
+            let mut said = String::new();
+            stream.read_to_string(&mut said)?;
+            Ok(said)
+        };
+        let said = ask().unwrap_or_default();
+        said.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default()
+    }
+
+    fn verdict_is(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, || {
+            let verdict = self.verdict();
+            if check(&verdict) { Ok(verdict) } else { Err(format!("{verdict:#}\n{}", self.said())) }
+        })
+    }
+
+    fn vip_is(&self, state: &str, rung: &str) -> Value {
+        self.verdict_is(&format!("{state} {rung}"), |verdict| {
+            let vip = &verdict["vips"][0];
+            vip["state"] == state && vip["rung"].as_str().unwrap_or_default() == rung
+        })
+    }
+}
+
+#[test]
+fn a_switch_is_configured_accepted_saved_and_verified() {
+    let bench = Bench::new(Listen::Unix);
+    let (code, said) = bench.once("plan", &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("{BGP}/neighbor[peer-address=192.168.1.12]/peer-group SWITCHLET-SPEAKERS")),
+        "{said}"
+    );
+    let agent = bench.agent();
+    bench.applied();
+    let verdict = agent.verdict_is("all VIPs forward", |verdict| verdict["verdict"] == "ok");
+    assert_eq!(verdict["vips"][0]["observed"], json!(["192.168.1.11", "192.168.1.12"]));
+    assert_eq!(verdict["vips"][0]["networkInstance"], "ip-vrf-1");
+    assert_eq!(bench.emulator.running(&format!("{BGP}/preference/ibgp")), 169);
+    // One commit, whose timer was ended by us: nothing is left to send.
+    assert_eq!(bench.emulator.statuses(), ["complete"]);
+    assert_eq!(bench.emulator.asked("cli"), 1);
+    let (code, said) = bench.once("plan", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = bench.once("verify", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    // A pod that moves away takes its node's next-hop with it.
+    bench.write("cluster/objects.yaml", &objects(&[1]));
+    bench.emulator.network(|network| network.speakers[1].announces.clear());
+    agent.verdict_is("one next-hop", |verdict| {
+        verdict["verdict"] == "ok" && verdict["vips"][0]["observed"] == json!(["192.168.1.11"])
+    });
+}
+
+#[test]
+fn it_works_over_tls_with_a_password_from_a_file() {
+    let mut bench = Bench::new(Listen::Tls);
+    bench.write("password", "NokiaSrl1!\n");
+    let folder = bench.folder.path().to_str().unwrap().to_owned();
+    let ca = bench.emulator.ca().to_str().unwrap().to_owned();
+    let flags =
+        ["--nos-user", "admin", "--nos-password-file", &format!("{folder}/password"), "--nos-ca", &ca];
+    bench.more = flags.map(str::to_owned).to_vec();
+    let agent = bench.agent();
+    bench.applied();
+    agent.verdict_is("all VIPs forward", |verdict| verdict["verdict"] == "ok");
+    assert!(!agent.said().contains("NokiaSrl1"), "{}", agent.said());
+    bench.more = vec![];
+    let (code, said) = bench.once("verify", &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("needs the certificate authority"), "{said}");
+}
+
+/// A switch that was configured once; its agent is gone, and what it does is looked at by `verify`.
+fn configured() -> Bench {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    drop(agent);
+    bench
+}
+
+fn judged(bench: &Bench, state: &str, rung: &str, word: &str) {
+    let output = bench.command("verify").args(["-o", "json"]).output().unwrap();
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let vip = &verdict["vips"][0];
+    assert_eq!(vip["state"], state, "{rung}: {verdict:#}");
+    assert_eq!(vip["rung"].as_str().unwrap_or_default(), rung, "{verdict:#}");
+    assert!(vip["message"].as_str().unwrap().contains(word), "{word} not in {verdict:#}");
+}
+
+#[test]
+fn every_rung_of_the_switchs_own_words_is_told() {
+    let bench = configured();
+    judged(&bench, "ok", "", "192.168.1.12");
+    let second = "192.168.1.12".to_owned();
+    for (fault, rung, word) in [
+        (Fault::Pending, "HardwareNotProgrammed", "add is pending"),
+        (Fault::AddFailed, "HardwareNotProgrammed", "add failed on complex-1.0"),
+        (Fault::ModifyFailed, "FibModifyFailed", "an older set of next-hops still forwards"),
+        (Fault::Suppressed, "SuppressedByPolicy", "on purpose"),
+        (Fault::FibDisabled, "SuppressedByPolicy", "on purpose"),
+        (Fault::NoResource(second.clone()), "NoHardwareResource", "no room"),
+        (Fault::Unresolved(second), "NextHopUnresolved", "192.168.1.12"),
+    ] {
+        bench.emulator.network(|network| drop(network.faults.insert(VIP.to_owned(), fault.clone())));
+        judged(&bench, "diverged", rung, word);
+    }
+    bench.emulator.network(|network| network.faults.clear());
+    judged(&bench, "ok", "", "");
+}
+
+#[test]
+fn what_the_neighbours_do_is_told_apart() {
+    let bench = configured();
+    let with = |change: &dyn Fn(&mut srlinux::Network), rung: &str, word: &str| {
+        let before = bench.emulator.lock().network.clone();
+        bench.emulator.network(change);
+        judged(&bench, if rung.is_empty() { "ok" } else { "diverged" }, rung, word);
+        bench.emulator.network(|network| *network = before);
+    };
+    with(&|network| network.speakers[1].up = false, "SessionDown", "192.168.1.12");
+    with(
+        &|network| {
+            network.speakers[1].up = false;
+            network.speakers[1].transitions = 9;
+        },
+        "SessionFlapping",
+        "came up 9 times",
+    );
+    with(&|network| network.speakers[1].announces.clear(), "PrefixNotReceived", "not announced by the node");
+    with(
+        &|network| {
+            network.speakers.iter_mut().for_each(|speaker| speaker.announces.clear());
+            network.discards = vec!["1.1.1.0/24".to_owned()];
+        },
+        "CaughtByOtherPrefix",
+        "1.1.1.0/24 catches it",
+    );
+    let evpn = |network: &mut srlinux::Network| {
+        network.evpn = vec![srlinux::Evpn { prefix: VIP.to_owned(), vtep: "10.0.1.2".to_owned() }];
+    };
+    with(&evpn, "", "192.168.1.11");
+    // With 170 against 170 the fabric's route wins.
+    let set = |preference: u64, paths: u64| {
+        let mut switch = bench.emulator.lock();
+        let bgp = &mut switch.running["network-instance"][0]["protocols"]["bgp"];
+        bgp["preference"] = json!({"ibgp": preference, "ebgp": preference});
+        bgp["afi-safi"][0]["multipath"] = json!({"ibgp": {"maximum-paths": paths}});
+        switch.changed();
+    };
+    set(170, 64);
+    with(&evpn, "UnexpectedNextHop", "rtm-pref: bgp-evpn, preference 170 is preferred");
+    set(169, 1);
+    with(&|_| {}, "EcmpLimit", "maximum-paths is 1");
+    set(169, 64);
+    {
+        let mut switch = bench.emulator.lock();
+        switch.running["routing-policy"]["prefix-set"][0]["prefix"] =
+            json!([{"ip-prefix": "9.9.9.9/32", "mask-length-range": "exact"}]);
+        switch.changed();
+    }
+    with(&|_| {}, "PolicyRejected", "refused by the import policy");
+    bench.write("cluster/objects.yaml", &objects(&[1]));
+    {
+        let mut switch = bench.emulator.lock();
+        switch.running["routing-policy"]["prefix-set"][0]["prefix"] =
+            json!([{"ip-prefix": "1.1.1.0/24", "mask-length-range": "32..32"}]);
+        switch.changed();
+    }
+    with(&|_| {}, "UnexpectedNextHop", "192.168.1.12");
+}
+
+/// The ancestor reported a missing second next-hop as up whenever another node was listed before it.
+#[test]
+fn a_missing_next_hop_is_never_up_whatever_the_order() {
+    let bench = configured();
+    for silent in [0, 1] {
+        for reversed in [false, true] {
+            bench.emulator.network(|network| {
+                network.speakers = vec![
+                    Speaker::new("192.168.1.11", 65535, &[VIP]),
+                    Speaker::new("192.168.1.12", 65535, &[VIP]),
+                ];
+                network.speakers[silent].announces.clear();
+            });
+            let mut settings = SETTINGS.to_owned();
+            let mut nodes = objects(&[1, 2]);
+            if reversed {
+                settings = settings.replace(
+                    "{node: cluster1, address: 192.168.1.11}, {node: cluster2, address: 192.168.1.12}",
+                    "{node: cluster2, address: 192.168.1.12}, {node: cluster1, address: 192.168.1.11}",
+                );
+                nodes = objects(&[2, 1]);
+                bench.emulator.network(|network| network.speakers.reverse());
+            }
+            bench.write("bundle/switch.yaml", &settings);
+            bench.write("cluster/objects.yaml", &nodes);
+            let missing = ["192.168.1.11", "192.168.1.12"][silent];
+            judged(
+                &bench,
+                "diverged",
+                "PrefixNotReceived",
+                &format!("{missing} (cluster{}) missing", silent + 1),
+            );
+        }
+    }
+}
+
+#[test]
+fn somebody_elses_commit_is_waited_for_and_named() {
+    let bench = Bench::new(Listen::Unix);
+    {
+        let mut switch = bench.emulator.lock();
+        let running = switch.running.clone();
+        switch.somebody_commits("eve", running, Some(Duration::from_secs(4)));
+    }
+    let agent = bench.agent();
+    agent.log_has("commit 1 of eve is not confirmed yet");
+    assert_eq!(bench.emulator.asked("set"), 0, "nothing is sent meanwhile");
+    // It goes back by itself, and then it is our turn.
+    wait_for("applied", || {
+        let statuses = bench.emulator.statuses();
+        if statuses == ["reverted", "complete"] {
+            Ok(())
+        } else {
+            Err(format!("{statuses:?}\n{}", agent.said()))
+        }
+    });
+}
+
+#[test]
+fn a_locked_candidate_is_waited_for() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    bench.emulator.knobs(|knobs| knobs.locked_by = Some("eve".to_owned()));
+    bench.write("bundle/switch.yaml", &SETTINGS.replace("preference: 169", "preference: 168"));
+    agent.log_has("exclusive session of user 'eve'");
+    bench.emulator.knobs(|knobs| knobs.locked_by = None);
+    wait_for("applied", || {
+        let found = bench.emulator.running(&format!("{BGP}/preference/ibgp"));
+        if found == 168 { Ok(()) } else { Err(format!("{found}\n{}", agent.said())) }
+    });
+}
+
+#[test]
+fn a_change_that_takes_something_away_is_rejected_and_stays_away() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    agent.verdict_is("ok at first", |verdict| verdict["verdict"] == "ok");
+    let before = bench.emulator.lock().running.clone();
+    // A template that admits nothing: the VIP leaves, and the next-hops that were live are lost.
+    bench.write(
+        "bundle/srlinux.json.tera",
+        &fs::read_to_string(
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("templates/srlinux/srlinux.json.tera"),
+        )
+        .unwrap()
+        .replace(
+            "\"action\": {\"policy-result\": \"accept\"}",
+            "\"action\": {\"policy-result\": \"reject\"}",
+        ),
+    );
+    agent.log_has("was undone, because of what it took away");
+    assert_eq!(bench.emulator.statuses(), ["complete", "reverted"], "by the switch's own means");
+    assert_eq!(bench.emulator.lock().running, before);
+    assert!(bench.emulator.startup_is_running());
+    agent.verdict_is("ok again", |verdict| verdict["verdict"] == "ok");
+    let sets = bench.emulator.asked("set");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(bench.emulator.asked("set"), sets, "no outage repeats by itself");
+}
+
+#[test]
+fn an_agent_that_dies_after_the_commit_finds_its_own_and_takes_it_back() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    let before = bench.emulator.lock().running.clone();
+    // Long timers and slow answers: it is killed while the commit is pending.
+    bench.write("bundle/switch.yaml", &SETTINGS.replace("preference: 169", "preference: 168"));
+    wait_for("pending", || {
+        let statuses = bench.emulator.statuses();
+        if statuses.last().is_some_and(|status| status == "unconfirmed") {
+            Ok(())
+        } else {
+            Err(format!("{statuses:?}"))
+        }
+    });
+    drop(agent);
+    assert_eq!(bench.emulator.statuses(), ["complete", "unconfirmed"]);
+    assert_ne!(bench.emulator.lock().running, before);
+    let agent = bench.agent();
+    agent.log_has("an earlier life left a change unsettled");
+    // Taken back, and tried once more, because the text was not to blame.
+    wait_for("tried again and accepted", || {
+        let statuses = bench.emulator.statuses();
+        if statuses == ["complete", "reverted", "complete"] {
+            Ok(())
+        } else {
+            Err(format!("{statuses:?}\n{}", agent.said()))
+        }
+    });
+    assert_eq!(bench.emulator.running(&format!("{BGP}/preference/ibgp")), 168);
+}
+
+#[test]
+fn a_lost_answer_and_a_half_taken_commit_end_well() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    // The commit arrives, its answer does not.
+    bench.emulator.knobs(|knobs| knobs.drop_after_method = Some("set".to_owned()));
+    bench.write("bundle/switch.yaml", &SETTINGS.replace("preference: 169", "preference: 168"));
+    wait_for("168 runs and is accepted, whatever it took", || {
+        let switch = bench.emulator.lock();
+        let value = switch.running["network-instance"][0]["protocols"]["bgp"]["preference"]["ibgp"].clone();
+        let settled = switch.pending().is_none();
+        if value == 168 && settled { Ok(()) } else { Err(format!("{value}\n{}", agent.said())) }
+    });
+    bench.emulator.knobs(|knobs| knobs.half_applied = true);
+    bench.write("bundle/switch.yaml", &SETTINGS.replace("preference: 169", "preference: 167"));
+    agent.log_has("these lines did not read back");
+    bench.emulator.knobs(|knobs| knobs.half_applied = false);
+    wait_for("168 is back", || {
+        let found = bench.emulator.running(&format!("{BGP}/preference/ibgp"));
+        if found == 168 { Ok(()) } else { Err(format!("{found}")) }
+    });
+}
+
+#[test]
+fn a_platform_without_resilient_groups_gets_all_the_rest() {
+    let bench = Bench::on("v25.3.1", "7220 IXR-H3", Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    let verdict = agent.verdict_is("remarked", |verdict| verdict["vips"][0]["rung"] == "ResilienceMissing");
+    assert_eq!((&verdict["verdict"], &verdict["vips"][0]["state"]), (&json!("ok"), &json!("ok")));
+    let message = verdict["vips"][0]["message"].as_str().unwrap();
+    assert!(message.contains("UnsupportedPlatform: 7220 IXR-H3 has no resilient groups"), "{message}");
+    assert_eq!(bench.emulator.running("/network-instance[name=ip-vrf-1]/ip-load-balancing"), json!({}));
+}
+
+#[test]
+fn resilience_is_read_back() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    agent.verdict_is("resilient", |v| v["verdict"] == "ok" && v["vips"][0]["rung"].is_null());
+    bench.emulator.network(|network| drop(network.faults.insert(VIP.to_owned(), Fault::NotResilient)));
+    agent.vip_is("ok", "ResilienceMissing");
+    bench.emulator.network(|network| network.faults.clear());
+    // Somebody made the groups smaller than they are.
+    let mut switch = bench.emulator.lock();
+    for entry in switch.running["network-instance"][0]["ip-load-balancing"]["resilient-hash-prefix"]
+        .as_array_mut()
+        .unwrap()
+    {
+        entry["max-paths"] = json!(1);
+    }
+    switch.changed();
+    drop(switch);
+    let verdict = agent.vip_is("ok", "ResilienceTruncated");
+    assert!(
+        verdict["vips"][0]["message"].as_str().unwrap().contains("1 next-hops get no traffic"),
+        "{verdict:#}"
+    );
+}
+
+#[test]
+fn an_unknown_release_is_refused_unless_told() {
+    let bench = Bench::on("v26.3.1", "7220 IXR-D2L", Listen::Unix);
+    let (code, said) = bench.once("plan", &[]);
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains("release 26.3 is newer than 25.10"), "{said}");
+    bench.write("bundle/switch.yaml", &format!("{SETTINGS}assume: {{release: \"25.3\"}}\n"));
+    let (code, said) = bench.once("plan", &[]);
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn nothing_reachable_is_unknown_and_not_wrong() {
+    let mut bench = Bench::new(Listen::Unix);
+    bench.more = vec!["--timeout".to_owned(), "5s".to_owned()];
+    bench.emulator.knobs(|knobs| knobs.restarting = 1000);
+    let (code, said) = bench.once("verify", &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("the switch has not told it"), "{said}");
+}
