@@ -34,7 +34,7 @@ use switchlet::change::dialect::frr::Frr as FrrDialect;
 use switchlet::change::diff::Candidate;
 use switchlet::change::{Dialect, Known};
 use switchlet::nos::frr::{FrrDriver, Places};
-use switchlet::nos::{NosDriver, Validator};
+use switchlet::nos::{Hold, NosDriver, Validator};
 
 /// `CHANGES_RUNS` for a quick look.
 fn runs() -> u32 {
