@@ -282,6 +282,9 @@ pub struct LintArgs {
     /// Folder with the files that passwordFile may name; without one passwords are not looked at
     #[arg(long, env = "SWITCHLET_SECRETS_DIR", value_name = "DIR")]
     pub secrets_dir: Option<PathBuf>,
+    /// Folder with the texts of another switch: what two switches must not have alike is a warning. May be given often
+    #[arg(long, value_name = "DIR")]
+    pub beside: Vec<PathBuf>,
     /// Exit code 1 if there are warnings
     #[arg(long)]
     pub strict: bool,

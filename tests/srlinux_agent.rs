@@ -202,6 +202,9 @@ fn a_switch_is_configured_accepted_saved_and_verified() {
         said.contains(&format!("{BGP}/neighbor[peer-address=192.168.1.12]/peer-group SWITCHLET-SPEAKERS")),
         "{said}"
     );
+    if let Some(path) = std::env::var_os("SHOW") {
+        fs::write(path, said).unwrap();
+    }
     let agent = bench.agent();
     bench.applied();
     let verdict = agent.verdict_is("all VIPs forward", |verdict| verdict["verdict"] == "ok");
@@ -558,4 +561,77 @@ fn nothing_reachable_is_unknown_and_not_wrong() {
     let (code, said) = bench.once("verify", &[]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("the switch has not told it"), "{said}");
+}
+
+#[test]
+fn a_switch_that_keeps_no_timer_is_not_trusted() {
+    let bench = Bench::new(Listen::Unix);
+    bench.emulator.knobs(|knobs| knobs.no_timer = true);
+    let before = bench.emulator.lock().running.clone();
+    let agent = bench.agent();
+    agent.log_has("the switch holds no confirm timer for this commit");
+    wait_for("what ran before", || {
+        if bench.emulator.lock().running == before { Ok(()) } else { Err(agent.said()) }
+    });
+}
+
+#[test]
+fn recorded_requests_get_recorded_answers() {
+    let Some(root) = srlinux::data_set() else { return };
+    let folder = root.join("instances/jsonrpc");
+    let bench = Bench::new(Listen::Unix);
+    let ask = |text: &str| -> Value {
+        let mut stream = std::os::unix::net::UnixStream::connect(bench.emulator.socket()).unwrap();
+        write!(stream, "POST /jsonrpc HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+            .unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        serde_json::from_str(said.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let read = |name: &str| serde_json::from_str::<Value>(&text(name)).unwrap();
+    {
+        // Its sample adds to a BGP that is there.
+        let mut switch = bench.emulator.lock();
+        switch.running["network-instance"][0]["protocols"] =
+            json!({"bgp": {"autonomous-system": 65535, "router-id": "192.168.1.1"}});
+    }
+    assert_eq!(
+        ask(&text("07-verify-request.json"))["result"][0],
+        read("92-response-absent.json")["result"][0]
+    );
+    assert!(ask(&text("01-diff-request.json"))["result"].as_array().is_some_and(|lines| !lines.is_empty()));
+    assert!(ask(&text("02-validate-request.json")).get("result").is_some());
+    assert_eq!(ask(&text("03-set-confirmed-request.json")), read("90-response-set-ok.json"));
+    let pending = ask(&text("04-pending-commit-request.json"));
+    assert_eq!(pending["result"][0]["commit"][0]["status"], "unconfirmed");
+    assert!(ask(&text("03-set-confirmed-request.json")).get("error").is_some(), "one at a time");
+    assert!(ask(&text("06-reject-request.json")).get("result").is_some());
+    assert!(ask(&text("05-accept-request.json")).get("error").is_some(), "nothing is left to accept");
+    bench.emulator.knobs(|knobs| knobs.restarting = 1);
+    assert_eq!(ask(&text("07-verify-request.json")), read("93-response-restarting.json"));
+}
+
+#[test]
+fn lint_asks_what_an_engineer_would() {
+    let bench = Bench::new(Listen::Unix);
+    let other = bench.folder.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("switch.yaml"), SETTINGS).unwrap();
+    let assumed = format!("{SETTINGS}assume: {{release: \"25.3\", chassis: 7220 IXR-D2L}}\n")
+        .replace("  nodes:", "  bfd: {}\n  nodes:");
+    bench.write("bundle/switch.yaml", &assumed);
+    let output = Command::new(env!("CARGO_BIN_EXE_switchlet"))
+        .args(["lint", "--nos", "srlinux", "--bundle"])
+        .arg(bench.folder.path().join("bundle"))
+        .arg("--beside")
+        .arg(&other)
+        .output()
+        .unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for word in ["ReservedAsn", "RouterIdShared", "BfdTimersElsewhere"] {
+        assert!(said.contains(word), "{word} not in {said}");
+    }
 }

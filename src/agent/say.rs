@@ -428,8 +428,7 @@ fn paused(standing: &Standing) -> Option<Value> {
 
 /// What this switch can do, as far as it was found out.
 fn capabilities(outcome: &Outcome<'_>) -> Value {
-    let mut capabilities =
-        json!({"hand": "exec", "fib": "kernel", "validator": outcome.validator, "guard": outcome.guard});
+    let mut capabilities = json!({"hand": hand(outcome), "fib": fib(outcome), "validator": outcome.validator, "guard": outcome.guard});
     let hashing = outcome.judged.and_then(Result::ok).map(|judgement| judgement.hashing).unwrap_or_default();
     for (name, value) in spread::capabilities(&outcome.desired.platform, hashing) {
         capabilities[name] = value.into();
@@ -438,6 +437,15 @@ fn capabilities(outcome: &Outcome<'_>) -> Value {
         capabilities["release"] = release.to_string().into();
     }
     capabilities
+}
+
+/// A NOS that names its chassis is spoken to over a wire, and tells its tables itself.
+fn hand(outcome: &Outcome<'_>) -> &'static str {
+    if outcome.desired.platform.chassis.is_some() { "jsonrpc" } else { "exec" }
+}
+
+fn fib(outcome: &Outcome<'_>) -> &'static str {
+    if outcome.desired.platform.chassis.is_some() { "state" } else { "kernel" }
 }
 
 fn status_word(status: Status) -> &'static str {

@@ -196,6 +196,7 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
             },
         );
         judgement.issues = spread::issues(&compared, hashing);
+        judgement.issues.extend(spread::waiting(settings, &desired.platform, &judgement.vips));
         judgement.hashing = hashing;
         self.confirm(&judgement);
         Ok(judgement)

@@ -73,6 +73,13 @@ impl Dialect for Lines {
 
 const DWELL: Duration = Duration::from_secs(3);
 
+/// When it shows that somebody else is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Before,
+    At,
+}
+
 /// A switch that obeys, or not.
 #[expect(clippy::struct_excessive_bools, reason = "each is a way to fail, and they come together")]
 #[derive(Debug, Clone, Default)]
@@ -92,6 +99,8 @@ struct Switch {
     undo: Option<Undo>,
     /// The guard says no.
     strict: bool,
+    /// Somebody else is at work.
+    busy: Option<Moment>,
     /// Who has the configuration open.
     editor: Option<String>,
     /// Other switches come first.
@@ -105,6 +114,8 @@ impl Switch {
         Some(match step {
             Step::ReadRunning if self.unreadable => Seen::Unreadable("bgpd does not answer".into()),
             Step::ReadRunning => Seen::Running(self.text()),
+            Step::Arm(_) if self.busy == Some(Moment::Before) => Seen::Busy("eve".into()),
+            Step::Apply(_) if self.busy == Some(Moment::At) => Seen::Busy("eve".into()),
             Step::Apply(plan) => {
                 self.sent += 1;
                 for command in plan.owners.values().flat_map(|owner| &owner.commands) {
@@ -763,5 +774,25 @@ proptest! {
         prop_assert_eq!(machine.slot(), slot::Need::Settled(slot::End::Good));
         prop_assert_eq!(&switch.running, &["z".to_owned()]);
         prop_assert_eq!(&switch.undo, &None);
+    }
+}
+
+#[test]
+fn a_switch_that_somebody_else_is_changing_is_waited_for_and_the_text_is_not_to_blame() {
+    for moment in [Moment::Before, Moment::At] {
+        let (mut machine, mut switch, now) = start();
+        switch.busy = Some(moment);
+        machine.want(want("a\n"));
+        settle(&mut machine, &mut switch, now);
+        assert_eq!(machine.status(), &ChangeStatus::Busy("eve".into()), "{moment:?}");
+        assert_eq!(
+            (switch.sent, &switch.undo),
+            (0, &None),
+            "nothing was sent, and no way back is left lying"
+        );
+        assert!(!machine.in_flight());
+        switch.busy = None;
+        settle(&mut machine, &mut switch, now + Duration::from_secs(120));
+        assert_eq!(machine.status(), &ChangeStatus::Applied, "{moment:?}");
     }
 }

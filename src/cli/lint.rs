@@ -10,6 +10,7 @@ use crate::agent::desired::Deriver;
 use crate::agent::inputs::Gathered;
 use crate::change::Dialect;
 use crate::change::dialect::frr::{Frr, OWNER, lint as dialect};
+use crate::change::dialect::srlinux::Srlinux;
 use crate::change::diff::{Candidate, Refusal};
 use crate::cli::{BAD_INPUT, BLIND, DIFFERS, FINE, print};
 use crate::files;
@@ -17,12 +18,22 @@ use crate::intent::lint::{self, Finding, Severity};
 use crate::intent::snapshot::{Bundle, ClusterFacts};
 use crate::nos::frr::{FrrDriver, Places};
 use crate::nos::{NosDriver, Validator, ValidatorError};
-use crate::settings::LintArgs;
+use crate::settings::{LintArgs, Nos};
 
 /// Runs the command.
 pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
-    let LintArgs { nos, bundle: folder, node, cluster, frr_root, frr_instance, secrets_dir, strict, output } =
-        args;
+    let LintArgs {
+        beside,
+        nos,
+        bundle: folder,
+        node,
+        cluster,
+        frr_root,
+        frr_instance,
+        secrets_dir,
+        strict,
+        output,
+    } = args;
     let (bundle, skipped) =
         files::read_bundle(&folder).with_context(|| format!("--bundle {}", folder.display()))?;
     let mut facts = ClusterFacts::default();
@@ -50,7 +61,7 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
         None => deriver.job(&desired_settings(&bundle), &bundle),
     };
     if let Some(job) = &job {
-        if !bundle.texts.contains_key(crate::intent::literal::FRR) {
+        if !bundle.texts.contains_key(super::kit::language(nos).literal) {
             findings.extend(lint::unknown_names(job));
         }
         findings.extend(lint::unused(&bundle, job));
@@ -70,8 +81,24 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
         findings.extend(more);
         blind = !answered;
     }
-    if frr.is_running() {
+    if nos != Some(Nos::Srlinux) && frr.is_running() {
         findings.extend(hash_policy().map(|lint| lint::remark("kernel", lint)));
+    }
+    if nos == Some(Nos::Srlinux) {
+        let text =
+            desired.target.as_ref().map(|target| Srlinux.remarks(&target.candidate)).unwrap_or_default();
+        let more = desired.expectation.issues.iter().filter(|issue| issue.object.starts_with("switch.yaml "));
+        findings.extend(text.iter().chain(more).map(lint::of_issue));
+    }
+    if let Some(settings) = &desired.settings {
+        let mut others = Vec::new();
+        for folder in beside {
+            let (other, _) =
+                files::read_bundle(&folder).with_context(|| format!("--beside {}", folder.display()))?;
+            others
+                .extend(desired_settings(&other).settings.map(|other| (folder.display().to_string(), other)));
+        }
+        findings.extend(lint::shared(settings, &others));
     }
     findings.sort();
     findings.dedup();

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::health::VipVerdict;
 use crate::health::compare::{Compared, Remark};
 use crate::health::ladder::Rung;
 use crate::intent::platform::{Platform, Resilience};
@@ -114,6 +115,20 @@ pub fn issues(compared: &BTreeMap<Prefix, Compared>, hashing: Hashing) -> Vec<Is
             )
         })
         .collect()
+}
+
+/// Routers of the fabric are not told a VIP before the chip has it: `wait-for-fib-install`, which SR Linux has unless told
+/// otherwise.
+pub fn waiting(settings: &SwitchSettings, platform: &Platform, vips: &[VipVerdict]) -> Vec<Issue> {
+    if platform.chassis.is_none() || settings.uplinks.is_empty() {
+        return Vec::new();
+    }
+    let late = vips.iter().filter(|vip| vip.rung == Some(Rung::HardwareNotProgrammed));
+    late.map(|vip| {
+        let message = "the uplinks are not told before it is programmed (wait-for-fib-install)";
+        Issue::new(format!("VIP {}", vip.prefix), "AdvertisementWaits", message)
+    })
+    .collect()
 }
 
 /// What this switch can do, as `Switch.status.capabilities` has it.

@@ -75,16 +75,17 @@ fn placed(message: &str) -> (String, Option<u64>, Option<u64>, String) {
 }
 
 /// Settings by the names of the context that carry them.
-const CARRIED: [(&str, &[&str]); 12] = [
+const CARRIED: [(&str, &[&str]); 13] = [
     ("routerId", &["routerId"]),
-    ("vips", &["filter", "pools"]),
-    ("peering.peerAsn", &["peerAsn", "internal"]),
-    ("peering.nodes", &["neighbors", "listenRanges"]),
+    ("preference", &["preference"]),
+    ("vips", &["filter", "pools", "guarded"]),
+    ("peering.peerAsn", &["peerAsn", "internal", "peerAs", "peerAsRanges"]),
+    ("peering.nodes", &["neighbors", "listenRanges", "addressed", "unnumbered"]),
     ("peering.timers", &["timers"]),
     ("peering.bfd", &["bfd"]),
     ("peering.maxPrefixes", &["maxPrefixes"]),
     ("peering.passwordFile", &["password"]),
-    ("ecmp", &["maxPaths"]),
+    ("ecmp", &["maxPaths", "multipath"]),
     ("resilientHash", &["resilientHash"]),
     ("uplinks", &["uplinks"]),
     ("communities", &["communities"]),
@@ -106,7 +107,9 @@ fn inspected(job: &Job) -> Vec<Inspected> {
 /// Settings, variables and templates of the bundle that nothing reads.
 pub fn unused(bundle: &Bundle, job: &Job) -> Vec<Finding> {
     let text = bundle.texts.get(settings::FILE).map_or("", String::as_str);
-    let is_literal = bundle.texts.contains_key(literal::FRR);
+    let literal = [literal::FRR, literal::SRLINUX].into_iter().find(|name| bundle.texts.contains_key(*name));
+    let is_literal = literal.is_some();
+    let instead = format!("is not used: {} is literal", literal.unwrap_or_default());
     let templates = if is_literal { Vec::new() } else { inspected(job) };
     let mut reached: BTreeSet<&str> = job.roots.values().map(String::as_str).collect();
     reached
@@ -131,7 +134,7 @@ pub fn unused(bundle: &Bundle, job: &Job) -> Vec<Finding> {
         .keys()
         .filter(|name| name.ends_with(".tera"))
         .filter_map(|name| match (is_literal, reached.contains(name.as_str())) {
-            (true, _) => Some(of_file(name, "is not used: frr.conf is literal")),
+            (true, _) => Some(of_file(name, &instead)),
             (false, false) => Some(of_file(name, "is not used: no template includes or extends it")),
             (false, true) => None,
         })
@@ -168,6 +171,37 @@ pub fn unused(bundle: &Bundle, job: &Job) -> Vec<Finding> {
 /// `path` is `whole`, or lies in it.
 fn within(path: &str, whole: &str) -> bool {
     path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// What several switches must not have alike: `beside` are the settings of others, by the name of their folder.
+pub fn shared(own: &settings::SwitchSettings, beside: &[(String, settings::SwitchSettings)]) -> Vec<Finding> {
+    let same = beside.iter().filter(|(_, other)| own.router_id.is_some() && own.router_id == other.router_id);
+    same.map(|(name, _)| Finding {
+        file: settings::FILE.to_owned(),
+        line: None,
+        column: None,
+        severity: Severity::Warning,
+        rule: "RouterIdShared".to_owned(),
+        message: format!(
+            "routerId {} is also that of {name}",
+            own.router_id.map(|id| id.to_string()).unwrap_or_default()
+        ),
+    })
+    .collect()
+}
+
+/// An issue of the text, as a finding.
+pub fn of_issue(issue: &crate::intent::snapshot::Issue) -> Finding {
+    let crate::intent::snapshot::Issue { object, reason, message } = issue;
+    let (file, line) = (object.clone(), None);
+    Finding {
+        file,
+        line,
+        column: None,
+        severity: Severity::Warning,
+        rule: (*reason).to_owned(),
+        message: message.clone(),
+    }
 }
 
 /// What the dialect asks about the text `file`.
