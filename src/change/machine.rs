@@ -300,14 +300,8 @@ impl<D: Dialect> CommitMachine<D> {
                 self.status = ChangeStatus::NotArmed(why);
                 State::Waiting { until: self.later(now) }
             }
-            (State::Arming { .. }, Seen::Busy(who)) => {
-                self.status = ChangeStatus::Busy(who);
-                State::Waiting { until: self.later(now) }
-            }
-            // Nothing was sent: there is nothing to go back from, and the text is not to blame.
-            (State::Applying { .. }, Seen::Busy(who)) => {
-                self.status = ChangeStatus::Busy(who);
-                State::Settling { then: Settled::Untried, not_before: None }
+            (state @ (State::Arming { .. } | State::Applying { .. }), Seen::Busy(who)) => {
+                self.busy(&state, who, now)
             }
             (State::Applying { mut flight, .. }, Seen::Sent(complaints)) => {
                 flight.complaints = complaints;

@@ -7,7 +7,7 @@
 //!
 //! The difference becomes commands of one atomic request: entries are replaced or deleted whole, single leaves updated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -69,6 +69,11 @@ impl Document {
 
     fn of(texts: &BTreeMap<String, String>) -> Result<Self, Refusal> {
         Self::read(texts.get(OWNER).map(String::as_str).unwrap_or_default())
+    }
+
+    /// Its entries as values of commands.
+    fn entries(&self) -> HashMap<Path, Value> {
+        tree::entries_of(&self.value, &|path| unit_of(path).is_some_and(|unit| unit.path.len() == path.len()))
     }
 
     /// What of it is neither an entry nor has one around it.
@@ -223,8 +228,9 @@ pub fn instances(text: &str) -> BTreeSet<String> {
 pub fn commands(text: &str) -> Result<Vec<String>, Refusal> {
     let document = Document::read(text)?;
     let mut change = Change::default();
+    let values = document.entries();
     for path in units(&document.leaves).keys() {
-        change.replace(path, &document);
+        change.replace(path, &values);
     }
     for (path, value) in document.singles().filter(|(path, value)| !names_only(path, value)) {
         change.set(path, value, None);
@@ -377,6 +383,7 @@ impl Change {
     /// Entries of ours: those that are wanted and differ are replaced, those that are not wanted are deleted.
     fn entries(&mut self, from: &Document, to: &Document, ours: &BTreeSet<Path>) {
         let mut deletes = Vec::new();
+        let values = to.entries();
         for path in ours {
             let kind = unit_of(path).map_or(Kind::Policy, |unit| unit.kind);
             let lines = |document: &Document| -> BTreeSet<String> {
@@ -404,7 +411,7 @@ impl Change {
                 deletes.push(json!({"action": "delete", "path": show(path)}).to_string());
             } else {
                 self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
-                self.replace(path, to);
+                self.replace(path, &values);
             }
         }
         // What refers goes before what it refers to, for those who read it; the switch takes all at once.
@@ -412,8 +419,8 @@ impl Change {
         self.commands.append(&mut deletes);
     }
 
-    fn replace(&mut self, path: &Path, document: &Document) {
-        let value = tree::entry(&document.value, path).unwrap_or_default();
+    fn replace(&mut self, path: &Path, values: &HashMap<Path, Value>) {
+        let value = values.get(path).cloned().unwrap_or_default();
         self.commands.push(json!({"action": "replace", "path": show(path), "value": value}).to_string());
     }
 

@@ -86,6 +86,16 @@ impl<D: Dialect> CommitMachine<D> {
         State::RollbackFailed { plan: left, flight, failure, until: self.later(now) }
     }
 
+    /// Somebody else is changing the switch, and nothing was sent: there is nothing to go back from, and the text is not to
+    /// blame.
+    pub(super) fn busy(&mut self, state: &State, who: String, now: Instant) -> State {
+        self.status = ChangeStatus::Busy(who);
+        if matches!(state, State::Arming { .. }) {
+            return State::Waiting { until: self.later(now) };
+        }
+        State::Settling { then: Settled::Untried, not_before: None }
+    }
+
     pub(super) fn settled(&mut self, then: Settled, now: Instant) -> State {
         if then != Settled::Untried {
             self.attempts = 0;

@@ -13,6 +13,7 @@ mod rpc;
 mod tree;
 mod validate;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -73,7 +74,7 @@ pub struct Switch {
     /// Of groups and next-hops: changes with every change.
     pub numbers: u64,
     pub models: Option<PathBuf>,
-    pub(crate) state: Option<(u64, Value)>,
+    pub(crate) state: Option<(u64, Value, HashMap<String, Value>)>,
     pub(crate) changes: u64,
 }
 

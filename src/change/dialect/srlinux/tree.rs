@@ -3,7 +3,7 @@
 //! RFC 7951 writes the module in front of names and identities; the switch takes them with and without, and gives them with.
 //! Here names and identities have none, so that two documents can be compared. Values are sent as they were written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -190,27 +190,45 @@ fn wrong(path: &[Step], problem: &str) -> Unreadable {
     Unreadable { path, problem: problem.to_owned() }
 }
 
-/// What stands at `path` in a document, as it was written.
-pub fn at<'a>(document: &'a Value, path: &[Step]) -> Option<&'a Value> {
-    path.iter().try_fold(document, |value, step| {
-        let members = value.as_object()?;
-        let (_, inner) = members.iter().find(|(name, _)| bare(name) == step.name)?;
-        if step.keys.is_empty() {
-            return Some(inner);
-        }
-        inner.as_array()?.iter().find(|entry| {
-            step.keys.iter().all(|(key, wanted)| entry.get(key).is_some_and(|value| word(value) == *wanted))
-        })
-    })
+/// Every entry of a list as the value of a command, by its path: its keys stand in the path.
+pub fn entries_of(document: &Value, wanted: &dyn Fn(&[Step]) -> bool) -> HashMap<Path, Value> {
+    let mut found = HashMap::new();
+    collect(document, &mut Vec::new(), wanted, &mut found);
+    found
 }
 
-/// The entry at `path` as the value of a command: its keys stand in the path.
-pub fn entry(document: &Value, path: &[Step]) -> Option<Value> {
-    let mut value = at(document, path)?.clone();
-    if let (Value::Object(members), Some(step)) = (&mut value, path.last()) {
-        members.retain(|name, _| !step.keys.iter().any(|(key, _)| key == bare(name)));
+fn collect(
+    value: &Value,
+    path: &mut Path,
+    wanted: &dyn Fn(&[Step]) -> bool,
+    found: &mut HashMap<Path, Value>,
+) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let name = bare(name).to_owned();
+        let around = path.last().map_or("", |step| step.name.as_str());
+        let names =
+            KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
+        let (Some((_, _, names)), Some(items)) = (names, value.as_array()) else {
+            path.push(Step { name, keys: Vec::new() });
+            collect(value, path, wanted, found);
+            path.pop();
+            continue;
+        };
+        for item in items {
+            let key = |key: &&str| ((*key).to_owned(), item.get(*key).map(word).unwrap_or_default());
+            path.push(Step { name: name.clone(), keys: names.iter().map(key).collect() });
+            if wanted(path) {
+                let mut value = item.clone();
+                if let Some(members) = value.as_object_mut() {
+                    members.retain(|member, _| !names.contains(&bare(member)));
+                }
+                found.insert(path.clone(), value);
+            } else {
+                collect(item, path, wanted, found);
+            }
+            path.pop();
+        }
     }
-    Some(value)
 }
 
 /// A document in one form: members without module and in order, nothing that is empty. Two documents that say the same are
