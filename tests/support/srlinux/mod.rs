@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+#[allow(unused_imports, reason = "not every user has every fault")]
 pub use model::{Evpn, Fault, Network, Speaker};
 
 /// Ways to misbehave. Counters count down.

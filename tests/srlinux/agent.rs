@@ -1,11 +1,5 @@
 //! The whole agent against a stand-in for SR Linux: configure, commit-confirm, verify, undo. Fed from folders.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
-
-#[path = "support/srlinux/mod.rs"]
-mod srlinux;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::emulator::{Emulator, Fault, Listen, Speaker};
 use serde_json::{Value, json};
-use srlinux::{Emulator, Fault, Listen, Speaker};
 
 const SOON: Duration = Duration::from_secs(40);
 const VIP: &str = "1.1.1.100/32";
@@ -287,7 +281,7 @@ fn every_rung_of_the_switchs_own_words_is_told() {
 #[test]
 fn what_the_neighbours_do_is_told_apart() {
     let bench = configured();
-    let with = |change: &dyn Fn(&mut srlinux::Network), rung: &str, word: &str| {
+    let with = |change: &dyn Fn(&mut crate::emulator::Network), rung: &str, word: &str| {
         let before = bench.emulator.lock().network.clone();
         bench.emulator.network(change);
         judged(&bench, if rung.is_empty() { "ok" } else { "diverged" }, rung, word);
@@ -311,8 +305,8 @@ fn what_the_neighbours_do_is_told_apart() {
         "CaughtByOtherPrefix",
         "1.1.1.0/24 catches it",
     );
-    let evpn = |network: &mut srlinux::Network| {
-        network.evpn = vec![srlinux::Evpn { prefix: VIP.to_owned(), vtep: "10.0.1.2".to_owned() }];
+    let evpn = |network: &mut crate::emulator::Network| {
+        network.evpn = vec![crate::emulator::Evpn { prefix: VIP.to_owned(), vtep: "10.0.1.2".to_owned() }];
     };
     with(&evpn, "", "192.168.1.11");
     // With 170 against 170 the fabric's route wins.
@@ -577,7 +571,7 @@ fn a_switch_that_keeps_no_timer_is_not_trusted() {
 
 #[test]
 fn recorded_requests_get_recorded_answers() {
-    let Some(root) = srlinux::data_set() else { return };
+    let Some(root) = crate::emulator::data_set() else { return };
     let folder = root.join("instances/jsonrpc");
     let bench = Bench::new(Listen::Unix);
     let ask = |text: &str| -> Value {

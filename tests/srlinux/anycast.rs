@@ -1,17 +1,11 @@
 //! The anycast lab's four leaves: one base and four overlays, configured and judged for each policy and each placement of pods.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
-#![allow(clippy::disallowed_methods, reason = "a test reads files and starts processes")]
-
-#[path = "support/srlinux/mod.rs"]
-mod srlinux;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use srlinux::{Emulator, Evpn, Listen, Speaker};
+use crate::emulator::{Emulator, Evpn, Listen, Speaker};
 use switchlet::change::dialect::srlinux::Srlinux;
 use switchlet::change::diff::{Candidate, Checked, Journal};
 use switchlet::change::{Dialect as _, Known};

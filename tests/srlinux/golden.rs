@@ -1,16 +1,11 @@
 //! Cases as folders: `switch.yaml`, `cluster` and `platform` (release and chassis) give `candidate.json`, byte for byte, and Nokia's
 //! own models take it for that release and chassis, and for no release with another grammar.
-//! `GOLDEN=overwrite cargo test --test srlinux_golden` writes the results anew.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, reason = "a test starts processes and reads files")]
-
-#[path = "support/yang.rs"]
-mod yang;
+//! `GOLDEN=overwrite cargo test --test srlinux golden` writes the results anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::yang::{self, Kind, Models};
 use serde_json::Value;
 use switchlet::change::Dialect as _;
 use switchlet::change::dialect::srlinux::release::{self, Grammar};
@@ -23,7 +18,6 @@ use switchlet::intent::platform::Platform;
 use switchlet::intent::render::{self, Texts};
 use switchlet::intent::snapshot::Bundle;
 use switchlet::intent::{nexthops, settings};
-use yang::{Kind, Models};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/srlinux");

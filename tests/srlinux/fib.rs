@@ -1,23 +1,11 @@
 //! The forwarding table of SR Linux, read from a stand-in and judged: which routes forward, which rung explains what does not.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unnecessary_wraps
-)]
-#![allow(clippy::disallowed_methods, reason = "a test starts threads and looks at the clock")]
-
-#[path = "support/srlinux/mod.rs"]
-mod srlinux;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use crate::emulator::{Emulator, Evpn, Fault, Listen, Speaker};
 use serde_json::{Value, json};
-use srlinux::{Emulator, Evpn, Fault, Listen, Speaker};
 use switchlet::fib::srlinux::SrlinuxFib;
 use switchlet::fib::{FibError, FibReader};
 use switchlet::jsonrpc::{Login, Server};
@@ -55,7 +43,7 @@ fn box_() -> Emulator {
 /// A recorded or written state, judged as its name says.
 #[test]
 fn every_state_is_judged_as_its_name_says() {
-    let Some(root) = srlinux::data_set() else {
+    let Some(root) = crate::emulator::data_set() else {
         eprintln!("SKIPPED: needs SRLINUX_TESTDATA");
         return;
     };
@@ -80,7 +68,7 @@ fn every_state_is_judged_as_its_name_says() {
 
 #[test]
 fn a_recorded_table_is_read_whole_in_every_instance() {
-    let Some(root) = srlinux::data_set() else {
+    let Some(root) = crate::emulator::data_set() else {
         eprintln!("SKIPPED: needs SRLINUX_TESTDATA");
         return;
     };
@@ -171,7 +159,7 @@ fn groups_of_another_instance_are_followed() {
     let emulator = peered(None);
     let shown = {
         let mut switch = emulator.lock();
-        let mut state = srlinux::model::state(&switch);
+        let mut state = crate::emulator::model::state(&switch);
         let table = state["network-instance"][0]["route-table"].clone();
         for route in
             state["network-instance"][0]["route-table"]["ipv4-unicast"]["route"].as_array_mut().unwrap()
