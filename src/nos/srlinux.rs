@@ -52,8 +52,10 @@ pub struct SrlinuxDriver {
     /// What the texts to come speak of.
     instances: BTreeSet<String>,
     interfaces: bool,
-    /// The tree that the switch has: read once for each release.
+    /// What the switch is, as it told last.
     platform: Option<Platform>,
+    /// The last commands were sent, and so there is something to accept.
+    sent: bool,
 }
 
 impl SrlinuxDriver {
@@ -65,6 +67,7 @@ impl SrlinuxDriver {
             instances: BTreeSet::new(),
             interfaces: false,
             platform: None,
+            sent: true,
         }
     }
 
@@ -254,6 +257,10 @@ impl NosDriver for SrlinuxDriver {
 
     async fn running(&mut self) -> Result<Running, NosError> {
         const PARTS: [&str; 5] = ["type", "admin-state", "interface", "ip-load-balancing", "protocols/bgp"];
+        if self.platform.is_none() {
+            // A path that this chassis does not have fails the whole request.
+            self.platform().await?;
+        }
         let native = self.platform.as_ref().is_none_or(|platform| {
             platform.resilience != Some(crate::intent::platform::Resilience::UnsupportedPlatform)
         });
@@ -318,7 +325,8 @@ impl NosDriver for SrlinuxDriver {
         self.reject_ours().await?;
         let commands: Vec<Value> =
             plan.commands.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        if self.changes_nothing(&commands).await? {
+        self.sent = !self.changes_nothing(&commands).await?;
+        if !self.sent {
             return Ok(Vec::new());
         }
         let mut params = json!({"datastore": "candidate", "commands": commands});
@@ -360,6 +368,7 @@ impl NosDriver for SrlinuxDriver {
                 Ok(())
             }
             Some(pending) => Err(busy(&pending)),
+            None if !self.sent => Ok(()),
             None => Err(NosError::Refused {
                 what: "nothing is pending any more: the switch's confirm timer has gone off".to_owned(),
             }),

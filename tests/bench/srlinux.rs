@@ -132,7 +132,7 @@ fn ours(emulator: &Emulator, prefixes: &[Prefix]) -> (Duration, Duration) {
     for _ in 0..RUNS {
         let (began, wall) = (cpu(), Instant::now());
         let routes = runtime.block_on(fib.exact(prefixes)).unwrap();
-        times.push(cpu() - began);
+        times.push(cpu().saturating_sub(began));
         walls.push(wall.elapsed());
         assert!(routes.iter().all(|route| route.as_ref().is_some_and(|route| route.live().len() == NODES)));
     }
@@ -152,7 +152,7 @@ fn theirs(emulator: &Emulator, endpoints: usize) -> (Duration, Duration) {
         let wanted = vip(0);
         assert!(routes.iter().any(|route| route["ipv4-prefix"] == *wanted));
     }
-    (cpu() - began, wall.elapsed())
+    (cpu().saturating_sub(began), wall.elapsed())
 }
 
 /// Resident memory of an agent that looks after a thousand VIPs on a switch with a large table, kB: now and at most.

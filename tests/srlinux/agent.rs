@@ -558,6 +558,29 @@ fn nothing_reachable_is_unknown_and_not_wrong() {
 }
 
 #[test]
+fn a_timer_that_goes_off_too_early_is_noticed() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    let before = bench.emulator.lock().running.clone();
+    bench.write("bundle/switch.yaml", &SETTINGS.replace("preference: 169", "preference: 168"));
+    wait_for("pending", || {
+        let mut switch = bench.emulator.lock();
+        match switch.pending() {
+            Some(index) => {
+                switch.commits[index].deadline = Some(Instant::now());
+                Ok(())
+            }
+            None => Err(agent.said()),
+        }
+    });
+    agent.log_has("these lines did not read back");
+    assert_eq!(bench.emulator.lock().running, before);
+    assert!(bench.emulator.startup_is_running());
+    assert_eq!(bench.emulator.statuses(), ["complete", "reverted"]);
+}
+
+#[test]
 fn a_switch_that_keeps_no_timer_is_not_trusted() {
     let bench = Bench::new(Listen::Unix);
     bench.emulator.knobs(|knobs| knobs.no_timer = true);

@@ -52,7 +52,10 @@ fn gets(switch: &mut Switch, params: &Value) -> Result<Vec<Value>, String> {
     for command in commands(params) {
         let path = command["path"].as_str().ok_or("Path is missing")?.to_owned();
         let answer = match datastore.as_str() {
-            "running" => get(&switch.running, &path),
+            "running" => {
+                known(switch, &path)?;
+                get(&switch.running, &path)
+            }
             "state" => {
                 known(switch, &path)?;
                 // What was read a moment ago belongs to other numbers by now.
@@ -80,6 +83,10 @@ fn known(switch: &Switch, path: &str) -> Result<(), String> {
     let newer = switch.release() >= (24, 10);
     if has(["bgp-rib", "afi-safi"]) && !newer {
         return unknown("afi-safi");
+    }
+    let native = !switch.chassis.contains("IXR-H") && !switch.chassis.starts_with("7215");
+    if names.iter().any(|name| name == "ip-load-balancing") && !native {
+        return unknown("ip-load-balancing");
     }
     if has(["bgp-rib", "ipv4-unicast"]) && newer {
         return unknown("ipv4-unicast");
