@@ -8,7 +8,8 @@
 //! L4  main ── cli ── settings ── telemetry ── agent                  compose, loop, execute steps
 //!        │
 //! L3  cluster  cluster::report  files  sandbox  nos::*  fib::*  rib::*     shells: all I/O
-//!        │        vty: the wire that nos::frr and rib::frr both speak; child: how sandbox and nos::frr start their own
+//!        │        vty: the wire that nos::frr and rib::frr both speak; jsonrpc: that of nos, fib and rib of SR Linux;
+//!        │        child: how sandbox and nos::frr start their own
 //! L2  nos (NosDriver)     fib (FibReader)     rib (RibReader)         ports: what the agent needs
 //!        │
 //! L1  intent  intent::{settings, snapshot, announce, nexthops, render}     pure: what should be

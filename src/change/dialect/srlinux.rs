@@ -50,6 +50,10 @@ pub struct Srlinux;
 struct Document {
     value: Value,
     leaves: Leaves,
+    /// Its entries.
+    units: BTreeMap<Path, Kind>,
+    /// Those that carry our name.
+    named: BTreeSet<Path>,
 }
 
 impl Document {
@@ -64,7 +68,9 @@ impl Document {
         };
         let leaves = tree::leaves(&value)
             .map_err(|tree::Unreadable { path, problem }| Refusal::Rule { path, problem })?;
-        Ok(Self { value, leaves })
+        let units = units(&leaves);
+        let named = named(&leaves, &units);
+        Ok(Self { value, leaves, units, named })
     }
 
     fn of(texts: &BTreeMap<String, String>) -> Result<Self, Refusal> {
@@ -105,9 +111,9 @@ impl change::Dialect for Srlinux {
         if !literal {
             refuse_conflicts(&wanted, &running, &confirmed, known.adopt, journal)?;
         }
-        let mut ours: BTreeSet<Path> = named(&running.leaves);
-        ours.extend(units(&confirmed.leaves).into_keys());
-        ours.extend(units(&wanted.leaves).into_keys());
+        let mut ours: BTreeSet<Path> = running.named.clone();
+        ours.extend(confirmed.units.keys().cloned());
+        ours.extend(wanted.units.keys().cloned());
         let mut change = Change::default();
         change.entries(&running, &wanted, &ours);
         change.singles(&running, &wanted);
@@ -140,13 +146,13 @@ impl change::Dialect for Srlinux {
         else {
             return Plan::default();
         };
-        let mut ours: BTreeSet<Path> = named(&now.leaves);
-        ours.extend(named(&before.leaves));
-        ours.extend(units(&failed.leaves).into_keys());
+        let mut ours: BTreeSet<Path> = now.named.clone();
+        ours.extend(before.named.clone());
+        ours.extend(failed.units.keys().cloned());
         // What the attempt took away carries no name of ours: nobody else could commit meanwhile.
         let nameless = |kind: &Kind| literal || *kind == Kind::Resilient;
         ours.extend(
-            units(&before.leaves).into_iter().filter(|(_, kind)| nameless(kind)).map(|(path, _)| path),
+            before.units.clone().into_iter().filter(|(_, kind)| nameless(kind)).map(|(path, _)| path),
         );
         let mut change = Change::default();
         change.entries(&now, &before, &ours);
@@ -229,7 +235,7 @@ pub fn commands(text: &str) -> Result<Vec<String>, Refusal> {
     let document = Document::read(text)?;
     let mut change = Change::default();
     let values = document.entries();
-    for path in units(&document.leaves).keys() {
+    for path in document.units.keys() {
         change.replace(path, &values);
     }
     for (path, value) in document.singles().filter(|(path, value)| !names_only(path, value)) {
@@ -250,12 +256,11 @@ fn names_only(path: &[Step], value: &Value) -> bool {
 }
 
 fn refuse_foreign(wanted: &Document) -> Result<(), Refusal> {
-    let carries = named(&wanted.leaves);
-    let foreign = units(&wanted.leaves)
-        .into_iter()
-        .find(|(path, kind)| *kind != Kind::Resilient && !carries.contains(path));
+    let carries = &wanted.named;
+    let foreign =
+        wanted.units.iter().find(|(path, kind)| **kind != Kind::Resilient && !carries.contains(*path));
     if let Some((path, _)) = foreign {
-        return Err(Refusal::ForeignLine { line: show(&path) });
+        return Err(Refusal::ForeignLine { line: show(path) });
     }
     match wanted.singles().find(|(path, value)| global(path).is_none() && !names_only(path, value)) {
         Some((path, value)) => Err(Refusal::ForeignLine { line: tree::line(path, value) }),
@@ -272,8 +277,8 @@ fn refuse_conflicts(
     journal: &[Global],
 ) -> Result<(), Refusal> {
     let adopted = |line: &String| adopt.iter().any(|adopted| adopted.trim() == line);
-    let (mine, before) = (named(&running.leaves), units(&confirmed.leaves));
-    for path in units(&wanted.leaves).into_keys() {
+    let (mine, before) = (&running.named, &confirmed.units);
+    for path in wanted.units.keys().cloned() {
         if mine.contains(&path) || before.contains_key(&path) || !is_there(running, &path) {
             continue;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::owned::{Kind, bgp_of, group, key, leaf, named, of_unit, units};
+use super::owned::{Kind, bgp_of, group, key, leaf, of_unit, units};
 use super::tree::{Leaves, Path, leaves, show, word};
 
 /// One finding.
@@ -178,12 +178,4 @@ fn accepts_all(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, St
             "accepts whatever a node announces (expected a prefix set of the pools, and reject for the rest)";
         say(path, Rule::AcceptsAll, message.to_owned());
     }
-}
-
-/// Whether a document carries our name anywhere.
-pub fn carries_our_name(text: &str) -> bool {
-    serde_json::from_str(text)
-        .ok()
-        .and_then(|document: Value| leaves(&document).ok())
-        .is_some_and(|found| !named(&found).is_empty())
 }

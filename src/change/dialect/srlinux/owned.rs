@@ -97,8 +97,7 @@ pub(super) fn units(leaves: &Leaves) -> BTreeMap<Path, Kind> {
 }
 
 /// Of the entries of `leaves` those that carry our name: their own, or that of the group they belong to.
-pub(super) fn named(leaves: &Leaves) -> BTreeSet<Path> {
-    let units = units(leaves);
+pub(super) fn named(leaves: &Leaves, units: &BTreeMap<Path, Kind>) -> BTreeSet<Path> {
     let ours = |(path, kind): (&Path, &Kind)| match kind {
         Kind::Policy | Kind::Group => key(path).is_some_and(|name| name.starts_with(NAME_PREFIX)),
         Kind::Neighbor | Kind::Range | Kind::Interface => {
