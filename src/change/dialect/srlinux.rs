@@ -278,17 +278,17 @@ fn refuse_conflicts(
 ) -> Result<(), Refusal> {
     let adopted = |line: &String| adopt.iter().any(|adopted| adopted.trim() == line);
     let (mine, before) = (&running.named, &confirmed.units);
-    for path in wanted.units.keys().cloned() {
-        if mine.contains(&path) || before.contains_key(&path) || !is_there(running, &path) {
+    for path in wanted.units.keys() {
+        if mine.contains(path) || before.contains_key(path) || !is_there(running, path) {
             continue;
         }
         let found: Vec<String> =
-            of_unit(&running.leaves, &path).map(|(leaf, value)| tree::line(leaf, value)).collect();
-        let same = of_unit(&wanted.leaves, &path)
+            of_unit(&running.leaves, path).map(|(leaf, value)| tree::line(leaf, value)).collect();
+        let same = of_unit(&wanted.leaves, path)
             .all(|(leaf, value)| running.leaves.get(leaf).map(tree::word) == Some(tree::word(value)));
-        if !same && !adopted(&show(&path)) {
-            let found = found.first().cloned().unwrap_or_else(|| show(&path));
-            return Err(Refusal::GlobalConflict { wanted: show(&path), found });
+        if !same && !adopted(&show(path)) {
+            let found = found.first().cloned().unwrap_or_else(|| show(path));
+            return Err(Refusal::GlobalConflict { wanted: show(path), found });
         }
     }
     for (path, value) in wanted.singles() {
