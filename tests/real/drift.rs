@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 on_each_frr!(drift_is_put_back_or_reported_and_a_person_gets_time);
 
 /// A look for drift comes every 30 s.
-const SOON: Duration = Duration::from_secs(75);
+const SOON: Duration = Duration::from_secs(150);
 
 fn status(lab: &Lab) -> Value {
     lab.get(&["switch", "leaf1", "-n", "switchlet"])["status"].clone()
