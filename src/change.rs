@@ -234,7 +234,12 @@ pub enum Step {
     /// Write down the way back and the machine's memory, and have the guard watch over it.
     Arm(Undo),
     /// Send these commands.
-    Apply(Plan),
+    Apply {
+        /// The commands.
+        plan: Plan,
+        /// How long they may stand without a yes, for a NOS with a confirm timer of its own; `None` for a way back.
+        window: Option<Duration>,
+    },
     /// Ask the guard to let the change stand.
     Confirm,
     /// Make this the text that survives a reboot.
@@ -262,7 +267,7 @@ impl Step {
             Self::TakeSlot => "take-slot",
             Self::Measure(_) => "measure",
             Self::Arm(_) => "arm",
-            Self::Apply(_) => "apply",
+            Self::Apply { .. } => "apply",
             Self::Confirm => "confirm",
             Self::WriteStartup { .. } => "write-startup",
             Self::Disarm => "disarm",

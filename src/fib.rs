@@ -33,6 +33,9 @@ pub enum FibError {
 
 /// Reads one network instance's forwarding table.
 pub trait FibReader {
+    /// What it reads, for the capabilities: `kernel`, `state`.
+    const NAME: &'static str;
+
     /// Reads this network instance from now on, where the NOS has more than one that can be read.
     fn enter(&mut self, _instance: &str) {}
 

@@ -70,6 +70,9 @@ pub trait Validator: Send + Sync + 'static {
 
 /// Reads and writes the texts of one switch.
 pub trait NosDriver {
+    /// How it is spoken to, for the capabilities: `exec`, `jsonrpc`.
+    const HAND: &'static str;
+
     /// Its NOS's own parser.
     type Validator: Validator;
 

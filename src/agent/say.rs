@@ -60,6 +60,10 @@ pub struct Outcome<'a> {
     pub drift: Option<(&'a Drift, Option<Timestamp>)>,
     /// The revision that runs.
     pub in_force: Option<&'a str>,
+    /// How the NOS is spoken to.
+    pub hand: &'static str,
+    /// What forwards, as far as it can be read.
+    pub fib: &'static str,
     /// What reads candidates before they are applied: `frr` or `rules`.
     pub validator: &'static str,
     /// Who goes back if the agent does not: `host`, `pod` or `none`.
@@ -428,7 +432,8 @@ fn paused(standing: &Standing) -> Option<Value> {
 
 /// What this switch can do, as far as it was found out.
 fn capabilities(outcome: &Outcome<'_>) -> Value {
-    let mut capabilities = json!({"hand": hand(outcome), "fib": fib(outcome), "validator": outcome.validator, "guard": outcome.guard});
+    let Outcome { hand, fib, validator, guard, .. } = outcome;
+    let mut capabilities = json!({"hand": hand, "fib": fib, "validator": validator, "guard": guard});
     let hashing = outcome.judged.and_then(Result::ok).map(|judgement| judgement.hashing).unwrap_or_default();
     for (name, value) in spread::capabilities(&outcome.desired.platform, hashing) {
         capabilities[name] = value.into();
@@ -437,15 +442,6 @@ fn capabilities(outcome: &Outcome<'_>) -> Value {
         capabilities["release"] = release.to_string().into();
     }
     capabilities
-}
-
-/// A NOS that names its chassis is spoken to over a wire, and tells its tables itself.
-fn hand(outcome: &Outcome<'_>) -> &'static str {
-    if outcome.desired.platform.chassis.is_some() { "jsonrpc" } else { "exec" }
-}
-
-fn fib(outcome: &Outcome<'_>) -> &'static str {
-    if outcome.desired.platform.chassis.is_some() { "state" } else { "kernel" }
 }
 
 fn status_word(status: Status) -> &'static str {

@@ -227,9 +227,12 @@ impl<D: Dialect> CommitMachine<D> {
                 before: flight.before.clone(),
                 target: flight.target.clone(),
                 retry: flight.retry,
-                window: flight.until + WAY_BACK - now,
+                window: flight.window(now),
             }),
-            State::Applying { plan, .. } | State::RollingBack { plan, .. } => Step::Apply(plan.clone()),
+            State::Applying { plan, flight } => {
+                Step::Apply { plan: plan.clone(), window: Some(flight.window(now)) }
+            }
+            State::RollingBack { plan, .. } => Step::Apply { plan: plan.clone(), window: None },
             State::Confirming { .. } => Step::Confirm,
             State::Saving { target, .. } => Step::WriteStartup {
                 candidate: target.candidate.clone(),
@@ -248,7 +251,7 @@ impl<D: Dialect> CommitMachine<D> {
                     flight: flight.clone(),
                     failure: failure.clone(),
                 };
-                Step::Apply(plan)
+                Step::Apply { plan, window: None }
             }
         }
     }

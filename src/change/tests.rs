@@ -115,8 +115,8 @@ impl Switch {
             Step::ReadRunning if self.unreadable => Seen::Unreadable("bgpd does not answer".into()),
             Step::ReadRunning => Seen::Running(self.text()),
             Step::Arm(_) if self.busy == Some(Moment::Before) => Seen::Busy("eve".into()),
-            Step::Apply(_) if self.busy == Some(Moment::At) => Seen::Busy("eve".into()),
-            Step::Apply(plan) => {
+            Step::Apply { .. } if self.busy == Some(Moment::At) => Seen::Busy("eve".into()),
+            Step::Apply { plan, window: _ } => {
                 self.sent += 1;
                 for command in plan.owners.values().flat_map(|owner| &owner.commands) {
                     let word = command.strip_prefix("no ").unwrap_or(command);
@@ -370,6 +370,28 @@ fn somebody_at_the_switch_gets_time_and_a_commit_does_not_wait_for_it() {
     machine.want(want("a\nb"));
     settle(&mut machine, &mut switch, first + drift::COURTESY * 2);
     assert_eq!((switch.running.join(" ").as_str(), machine.status()), ("a b", &ChangeStatus::Applied));
+}
+
+#[test]
+fn whoever_changes_what_is_being_put_back_does_not_get_the_confirmed_text_held() {
+    let (mut machine, mut switch, now) = start();
+    machine.want(want("a"));
+    settle(&mut machine, &mut switch, now);
+    switch.running.push("x".into());
+    let mut at = now + DRIFT_PERIOD * 2;
+    while switch.sent < 2 {
+        step(&mut machine, &mut switch, at);
+    }
+    switch.running.push("y".into());
+    for _ in 0..4 {
+        settle(&mut machine, &mut switch, at);
+        at += DRIFT_PERIOD;
+    }
+    assert_eq!(
+        (switch.running.as_slice(), machine.status()),
+        (&["a".to_owned()][..], &ChangeStatus::Applied)
+    );
+    assert_eq!(machine.memory().tried, [], "it was read back once: the text is not to blame");
 }
 
 #[test]

@@ -121,6 +121,8 @@ impl NetlinkFib {
 }
 
 impl FibReader for NetlinkFib {
+    const NAME: &'static str = "kernel";
+
     async fn exact(&mut self, prefixes: &[Prefix]) -> Result<Vec<Option<Route>>, FibError> {
         self.answer(Question::Exact, prefixes).await
     }

@@ -105,6 +105,8 @@ pub(crate) fn failed(what: &str, error: Error) -> FibError {
 }
 
 impl FibReader for SrlinuxFib {
+    const NAME: &'static str = "state";
+
     fn enter(&mut self, instance: &str) {
         if self.instance != instance {
             instance.clone_into(&mut self.instance);

@@ -215,6 +215,8 @@ async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<Str
 }
 
 impl NosDriver for FrrDriver {
+    const HAND: &'static str = "exec";
+
     type Validator = Canary;
 
     fn validator(&self) -> Canary {

@@ -231,6 +231,8 @@ impl Validator for OnBox {
 }
 
 impl NosDriver for SrlinuxDriver {
+    const HAND: &'static str = "jsonrpc";
+
     type Validator = OnBox;
 
     fn validator(&self) -> OnBox {

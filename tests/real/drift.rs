@@ -4,14 +4,14 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::lab::{Api, Lab, wait_for};
+use crate::lab::{Agent, Api, Lab, wait_for};
 use crate::release::Release;
 use serde_json::{Value, json};
 
 on_each_frr!(drift_is_put_back_or_reported_and_a_person_gets_time);
 
 /// A look for drift comes every 30 s.
-const SOON: Duration = Duration::from_secs(150);
+const SOON: Duration = Duration::from_secs(75);
 
 fn status(lab: &Lab) -> Value {
     lab.get(&["switch", "leaf1", "-n", "switchlet"])["status"].clone()
@@ -31,6 +31,14 @@ fn says(lab: &Lab, what: &str, right: impl Fn(&Value) -> bool) -> Value {
         if right(&status["drift"]) { Ok(()) } else { Err(status.to_string()) }
     });
     status(lab)["drift"].clone()
+}
+
+/// It was put back and confirmed: nothing is under way any more. Ready speaks of the generation, and tells nothing of that.
+fn settled(agent: &Agent, from: usize) {
+    wait_for("the putting back is confirmed", SOON, || {
+        let log = agent.log();
+        if log[from..].contains("configuration applied, read back and saved") { Ok(()) } else { Err(log) }
+    });
 }
 
 fn change(lab: &Lab, lines: &[&str]) {
@@ -82,9 +90,11 @@ fn drift_is_put_back_or_reported_and_a_person_gets_time(release: Release) {
     }]);
 
     // Put back, and still shown.
+    let from = agent.log().len();
     paths(&lab, 2);
     let drift = says(&lab, "PutBack", |drift| drift["fate"] == "PutBack");
     run(&lab, 64);
+    settled(&agent, from);
     assert_eq!((&drift["differences"], &drift["omitted"]), (&wanted, &json!(0)));
     ready(&lab);
 
@@ -102,8 +112,10 @@ fn drift_is_put_back_or_reported_and_a_person_gets_time(release: Release) {
     assert_eq!((&said["status"], &said["reason"]), (&json!("False"), &json!("Drifted")), "{said}");
     std::thread::sleep(Duration::from_secs(40));
     run(&lab, 3);
+    let from = agent.log().len();
     drop(person);
     run(&lab, 64);
+    settled(&agent, from);
     says(&lab, "PutBack", |drift| drift["fate"] == "PutBack");
 
     // Only reported.

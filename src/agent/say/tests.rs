@@ -71,6 +71,8 @@ impl Pass {
             policy: self.policy,
             pause: &self.pause,
             drift: self.drift.as_ref().map(|drift| (drift, Some(at(300)))),
+            hand: "exec",
+            fib: "kernel",
             validator: "frr",
             guard: "none",
             judged: Some(Ok(&self.judgement)),

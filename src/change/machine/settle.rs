@@ -145,6 +145,11 @@ impl<D: Dialect> CommitMachine<D> {
         if self.memory.cause(&flight.target) != Cause::Routine {
             self.slot = Need::Settled(End::Failed);
         }
+        // It was read back before: somebody changes what is being put back. Drift has a patience of its own.
+        if failure.cause == FailureCause::ReadBack && self.is_confirmed(&flight.target) {
+            self.status = ChangeStatus::Undone(failure);
+            return;
+        }
         let hash = flight.target.candidate.hash();
         let tried = &mut self.memory.tried;
         let same = |tried: &Tried| {

@@ -1,7 +1,8 @@
 //! Where a change stands, and what it carries along.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::WAY_BACK;
 use crate::change::diff::{Journal, Plan, Running};
 use crate::change::impact::Impact;
 use crate::change::look::Measured;
@@ -129,4 +130,11 @@ pub(super) struct Flight {
     pub(super) lost_since: Option<Instant>,
     /// What the last look that was not good said, and whether it could look at all.
     pub(super) last: Option<Failure>,
+}
+
+impl Flight {
+    /// How long from `now` until whoever holds the way back goes back by himself.
+    pub(super) fn window(&self, now: Instant) -> Duration {
+        self.until + WAY_BACK - now
+    }
 }
