@@ -42,7 +42,7 @@ use crate::intent::snapshot::Bundle;
 use crate::intent::switch::SwitchObject;
 use crate::jsonrpc::Server;
 use crate::nos::NosDriver;
-use crate::nos::frr::{FrrDriver, Places, canary};
+use crate::nos::frr::{FrrDriver, Hand, Places, canary};
 use crate::nos::srlinux::SrlinuxDriver;
 use crate::probe::Probes;
 use crate::rib::RibReader;
@@ -216,7 +216,7 @@ async fn desired_once(
         }
         (Some(Nos::Srlinux), None) => Platform::default(),
         (Some(Nos::Frr) | None, _) => {
-            FrrDriver::new(opened.places.clone()).platform().await.unwrap_or_default()
+            FrrDriver::new(opened.places.clone(), Hand::Auto).platform().await.unwrap_or_default()
         }
     };
     desired_of(opened, platform, timeout).await
@@ -442,13 +442,13 @@ async fn agent_on<D: Dialect, N: NosDriver, F: FibReader, R: RibReader>(
 
 /// No runtime and no thread: it shall be small.
 fn run_guard(args: GuardArgs) -> anyhow::Result<u8> {
-    let GuardArgs { frr_root, frr_instance, state_dir, form, log_json } = args;
+    let GuardArgs { frr_root, frr_instance, frr_hand, state_dir, form, log_json } = args;
     telemetry::log_all(log_json);
     make_state(&state_dir)?;
     let places = Places { root: frr_root, instance: frr_instance };
     let locks = locks(&state_dir, &places);
     let records = Records::new(&state_dir);
-    let guard = Guard { records, locks, driver: FrrDriver::new(places), dialect: Frr, form };
+    let guard = Guard { records, locks, driver: FrrDriver::new(places, frr_hand), dialect: Frr, form };
     guard.run().with_context(|| format!("--state-dir {}", state_dir.display()))?;
     Ok(FINE)
 }

@@ -70,11 +70,11 @@ pub trait Validator: Send + Sync + 'static {
 
 /// Reads and writes the texts of one switch.
 pub trait NosDriver {
-    /// How it is spoken to, for the capabilities: `exec`, `jsonrpc`.
-    const HAND: &'static str;
-
     /// Its NOS's own parser.
     type Validator: Validator;
+
+    /// How it is spoken to, for the capabilities: `exec`, `socket`, `jsonrpc`.
+    fn hand(&self) -> &'static str;
 
     /// The parser, with the secrets of now.
     fn validator(&self) -> Self::Validator;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::change::pause;
 use crate::intent::settings::Span;
 use crate::jsonrpc::Address;
+use crate::nos::frr::Hand;
 
 /// Makes a switch's configuration what Git says, and proves that its forwarding table obeys the cluster.
 #[derive(Debug, Parser)]
@@ -110,6 +111,9 @@ pub struct Inputs {
     /// FRR's instance, as given to its daemons with -N
     #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
     pub frr_instance: Option<String>,
+    /// How commands get to FRR
+    #[arg(long, env = "SWITCHLET_FRR_HAND", value_name = "HAND", default_value = "auto")]
+    pub frr_hand: Hand,
     /// Where the switch is managed, for a NOS that is spoken to over a wire: unix:PATH or `https://HOST[:PORT]`
     #[arg(long, env = "SWITCHLET_NOS_ADDRESS", value_name = "URL")]
     pub nos_address: Option<Address>,
@@ -154,6 +158,9 @@ pub struct GuardArgs {
     /// FRR's instance, as given to its daemons with -N
     #[arg(long, env = "SWITCHLET_FRR_INSTANCE", value_name = "NAME")]
     pub frr_instance: Option<String>,
+    /// How commands get to FRR
+    #[arg(long, env = "SWITCHLET_FRR_HAND", value_name = "HAND", default_value = "auto")]
+    pub frr_hand: Hand,
     /// The agent's folder
     #[arg(long, env = "SWITCHLET_STATE_DIR", value_name = "DIR", default_value = "/var/lib/switchlet")]
     pub state_dir: PathBuf,

@@ -108,7 +108,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 now,
                 desired: &self.desired,
                 change: self.blocked.as_ref().unwrap_or(self.machine.status()),
-                hand: N::HAND,
+                hand: self.parts.driver.hand(),
                 fib: F::NAME,
                 validator: self.validation.by(),
                 guard: self.parts.guarding.form(),

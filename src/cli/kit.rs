@@ -64,7 +64,7 @@ pub(super) fn frr(
         .ok();
     Ok(Kit {
         dialect: Frr,
-        driver: FrrDriver::new(opened.places.clone()),
+        driver: FrrDriver::new(opened.places.clone(), args.frr_hand),
         fib: NetlinkFib::open().context("opening netlink")?,
         rib: FrrRib::new(opened.places.run(), opened.places.instance.clone(), REASON),
         hints,

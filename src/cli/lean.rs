@@ -11,6 +11,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use crate::guard::Form;
+use crate::nos::frr::Hand;
 use crate::settings::GuardArgs;
 
 /// After `guard`; no flag that a person would write.
@@ -18,10 +19,10 @@ const WORD: &str = "--as-read";
 
 /// Starts anew; comes back only where that cannot be done.
 pub(super) fn again(args: &GuardArgs) {
-    let GuardArgs { frr_root, frr_instance, state_dir, form, log_json } = args;
+    let GuardArgs { frr_root, frr_instance, frr_hand, state_dir, form, log_json } = args;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("switchlet").args(["guard", WORD]).arg(frr_root).arg(state_dir);
-    command.args([form.name(), if *log_json { "json" } else { "plain" }]).args(frr_instance);
+    command.args([form.name(), frr_hand.name(), if *log_json { "json" } else { "plain" }]).args(frr_instance);
     let error = command.exec();
     tracing::debug!(%error, "the guard was not started anew");
 }
@@ -34,7 +35,8 @@ pub(super) fn words() -> Option<GuardArgs> {
     }
     let (frr_root, state_dir) = (PathBuf::from(words.next()?), PathBuf::from(words.next()?));
     let form = Form::from_str(words.next()?.to_str()?, false).ok()?;
+    let frr_hand = Hand::from_str(words.next()?.to_str()?, false).ok()?;
     let log_json = words.next()? == "json";
     let frr_instance = words.next().and_then(|word| word.into_string().ok());
-    Some(GuardArgs { frr_root, frr_instance, state_dir, form, log_json })
+    Some(GuardArgs { frr_root, frr_instance, frr_hand, state_dir, form, log_json })
 }

@@ -16,7 +16,7 @@ use crate::cli::{BAD_INPUT, BLIND, DIFFERS, FINE, print};
 use crate::files;
 use crate::intent::lint::{self, Finding, Severity};
 use crate::intent::snapshot::{Bundle, ClusterFacts};
-use crate::nos::frr::{FrrDriver, Places};
+use crate::nos::frr::{FrrDriver, Hand, Places};
 use crate::nos::{NosDriver, Validator, ValidatorError};
 use crate::settings::{LintArgs, Nos};
 
@@ -53,7 +53,7 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
     }
     let gathered = Gathered { bundle: Ok(bundle.clone()), facts, switch: None, node: None };
     let desired = deriver.derive(&gathered, jiff::Timestamp::now()).await;
-    let mut frr = FrrDriver::new(Places { root: frr_root, instance: frr_instance });
+    let mut frr = FrrDriver::new(Places { root: frr_root, instance: frr_instance }, Hand::Auto);
     frr.set_secrets(desired.secrets.clone());
     // Settings are known also where a template has a mistake.
     let job = match deriver.job(&desired, &bundle) {

@@ -22,7 +22,7 @@ use crate::change::dialect::srlinux::Srlinux;
 use crate::change::diff::{Candidate, Journal, Plan, Running};
 use crate::change::impact::Impact;
 use crate::change::{Dialect, Known};
-use crate::nos::frr::FrrDriver;
+use crate::nos::frr::{FrrDriver, Hand};
 use crate::nos::{NosDriver, Validator, ValidatorError};
 use crate::rib::RibReader;
 use crate::rib::frr::FrrRib;
@@ -112,7 +112,7 @@ async fn of_srlinux(args: PlanArgs) -> anyhow::Result<u8> {
 async fn of_frr(args: PlanArgs) -> anyhow::Result<u8> {
     let PlanArgs { once: OneShot { inputs, output, timeout }, running, color } = args;
     let mut opened = open(&inputs).await?;
-    let mut driver = FrrDriver::new(opened.places.clone());
+    let mut driver = FrrDriver::new(opened.places.clone(), Hand::Auto);
     let saved = match running.as_deref().map(read) {
         None => None,
         Some(Ok(text)) => Some(frr::saved(&text)),

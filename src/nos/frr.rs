@@ -1,7 +1,8 @@
-//! FRR through its own binaries (hand `exec`): reads over the daemons' vty sockets, writes with one `vtysh -f`.
+//! FRR: reads over the daemons' vty sockets, writes by one of two hands.
 //!
-//! vtysh waits for ever if any one daemon is frozen, returns 0 when bgpd is dead, and 1 for lines that took effect.
-//! So every daemon is asked for an answer first, vtysh has a deadline, and its exit code is only a complaint.
+//! `exec` gives all commands to FRR's own `vtysh -f`. vtysh waits for ever if any one daemon is frozen, returns 0 when bgpd
+//! is dead, and 1 for lines that took effect. So every daemon is asked for an answer first, vtysh has a deadline, and its exit
+//! code is only a complaint. `socket` needs no program of FRR's: the commands go where the questions go, line by line.
 #![expect(clippy::disallowed_methods, reason = "shell: processes and files")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::vty::{Daemon, Vty};
 
 pub mod canary;
 mod person;
+mod socket;
 
 use canary::Canary;
 
@@ -31,7 +33,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// A daemon that does not answer this within a second is frozen, and vtysh would hang.
 const PROBE: Duration = Duration::from_secs(1);
 /// Ten thousand neighbours take vtysh 13 s on a slow control CPU.
-const VTYSH: Duration = Duration::from_secs(60);
+const SENDING: Duration = Duration::from_secs(60);
+/// Where every distribution has it.
+const VTYSH: &str = "/usr/bin/vtysh";
 /// The daemons whose text we read or write, if they run.
 const DAEMONS: [Daemon; 5] = [Daemon::Mgmtd, Daemon::Zebra, Daemon::Bgpd, Daemon::Bfdd, Daemon::Staticd];
 /// What vtysh says is cut to this many lines.
@@ -77,9 +81,33 @@ impl Places {
     }
 }
 
+/// How commands get to FRR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Hand {
+    /// By its own vtysh where that lies beneath the root, else by the sockets.
+    #[default]
+    Auto,
+    /// By its own vtysh.
+    Exec,
+    /// By the daemons' vty sockets alone.
+    Socket,
+}
+
+impl Hand {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Exec => "exec",
+            Self::Socket => "socket",
+        }
+    }
+}
+
 /// One FRR instance.
 pub struct FrrDriver {
     places: Places,
+    hand: Hand,
     secrets: BTreeMap<String, String>,
     /// Passwords that run and are not the wanted one, each behind a placeholder of its own: an undo needs them.
     others: BTreeMap<String, String>,
@@ -87,8 +115,17 @@ pub struct FrrDriver {
 
 impl FrrDriver {
     /// A driver; nothing is opened before it is used.
-    pub fn new(places: Places) -> Self {
-        Self { places, secrets: BTreeMap::new(), others: BTreeMap::new() }
+    pub fn new(places: Places, hand: Hand) -> Self {
+        Self { places, hand, secrets: BTreeMap::new(), others: BTreeMap::new() }
+    }
+
+    /// Never [`Hand::Auto`].
+    fn effective_hand(&self) -> Hand {
+        match self.hand {
+            Hand::Auto if self.places.root.join(VTYSH.trim_start_matches('/')).exists() => Hand::Exec,
+            Hand::Auto => Hand::Socket,
+            chosen => chosen,
+        }
     }
 
     /// True if an FRR runs in its place.
@@ -149,37 +186,47 @@ impl FrrDriver {
         let path = self.places.root.join(&inside);
         files::write_private(&path, commands.as_bytes())
             .map_err(failed(&format!("{} cannot be written", path.display())))?;
-        let output = tokio::time::timeout(VTYSH, self.command(&Path::new("/").join(&inside)).output()).await;
+        let output =
+            tokio::time::timeout(SENDING, self.command(&Path::new("/").join(&inside)).output()).await;
         // Left behind it would be overwritten next time; it holds nothing that frr.conf does not.
         drop(std::fs::remove_file(&path));
         let output = match output {
             Err(_) => {
                 return Err(NosError::Unreachable {
-                    what: format!("vtysh did not finish within {} s", VTYSH.as_secs()),
+                    what: format!("vtysh did not finish within {} s", SENDING.as_secs()),
                     source: io::ErrorKind::TimedOut.into(),
                 });
             }
             Ok(output) => output.map_err(failed("vtysh cannot be started"))?,
         };
-        let said = self.conceal(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
-        let mut complaints: Vec<String> =
-            said.lines().map(str::trim).filter(|line| !is_progress(line)).map(str::to_owned).collect();
-        // Every daemon that was given a line says the same about it.
-        let mut seen = BTreeSet::new();
-        complaints.retain(|line| seen.insert(line.clone()));
-        complaints.truncate(MOST_COMPLAINTS);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let mut complaints = self.complaints(said.lines().map(str::trim).filter(|line| !is_progress(line)));
         if !output.status.success() && complaints.is_empty() {
             complaints.push(format!("vtysh: {}", output.status));
         }
         Ok(complaints)
     }
 
+    async fn sockets(&mut self, commands: &str) -> Result<Vec<String>, NosError> {
+        let said = socket::send(&self.places, commands, SENDING).await?;
+        Ok(self.complaints(said.iter().map(String::as_str)))
+    }
+
+    /// What was said, without secrets, each thing once: every daemon that was given a line says the same about it.
+    fn complaints<'a>(&mut self, said: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        said.map(|line| self.conceal(line))
+            .filter(|line| seen.insert(line.clone()))
+            .take(MOST_COMPLAINTS)
+            .collect()
+    }
+
     fn command(&self, file: &Path) -> Command {
         let mut command = if self.places.root == Path::new("/") {
-            Command::new("/usr/bin/vtysh")
+            Command::new(VTYSH)
         } else {
             let mut command = Command::new("/proc/self/exe");
-            command.arg("exec-in").arg(&self.places.root).arg("/usr/bin/vtysh");
+            command.arg("exec-in").arg(&self.places.root).arg(VTYSH);
             command
         };
         if let Some(instance) = &self.places.instance {
@@ -215,9 +262,11 @@ async fn ask(socket: &Path, deadline: Duration, command: &str) -> io::Result<Str
 }
 
 impl NosDriver for FrrDriver {
-    const HAND: &'static str = "exec";
-
     type Validator = Canary;
+
+    fn hand(&self) -> &'static str {
+        self.effective_hand().name()
+    }
 
     fn validator(&self) -> Canary {
         Canary { places: self.places.clone(), secrets: self.secrets.clone() }
@@ -254,7 +303,11 @@ impl NosDriver for FrrDriver {
         let Some(plan) = plan.owners.get(dialect::OWNER) else { return Ok(Vec::new()) };
         self.texts(PROBE, "echo alive").await?;
         let commands: String = plan.commands.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-        self.vtysh(&self.reveal(&commands)).await
+        let commands = self.reveal(&commands);
+        match self.effective_hand() {
+            Hand::Socket => self.sockets(&commands).await,
+            Hand::Auto | Hand::Exec => self.vtysh(&commands).await,
+        }
     }
 
     async fn save(&mut self, candidate: &Candidate, journal: &Journal) -> Result<(), NosError> {

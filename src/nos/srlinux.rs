@@ -231,9 +231,11 @@ impl Validator for OnBox {
 }
 
 impl NosDriver for SrlinuxDriver {
-    const HAND: &'static str = "jsonrpc";
-
     type Validator = OnBox;
+
+    fn hand(&self) -> &'static str {
+        "jsonrpc"
+    }
 
     fn validator(&self) -> OnBox {
         OnBox { server: self.server.clone() }

@@ -33,7 +33,7 @@ use release::Release;
 use switchlet::change::dialect::frr::Frr as FrrDialect;
 use switchlet::change::diff::Candidate;
 use switchlet::change::{Dialect, Known};
-use switchlet::nos::frr::{FrrDriver, Places};
+use switchlet::nos::frr::{FrrDriver, Hand, Places};
 use switchlet::nos::{Hold, NosDriver, Validator};
 
 /// `CHANGES_RUNS` for a quick look.
@@ -213,7 +213,7 @@ impl Pair {
         runtime.block_on(async {
             let places =
                 Places { root: self.ours.root.clone(), instance: Some(self.ours.instance().to_owned()) };
-            let mut driver = FrrDriver::new(places);
+            let mut driver = FrrDriver::new(places, Hand::Auto);
             let texts = BTreeMap::from([("frr".to_owned(), text.to_owned())]);
             let candidate = Candidate { literal: texts.clone(), texts };
             let began = std::time::Instant::now();

@@ -8,16 +8,22 @@ use crate::frr::{Frr, Netns, can_run};
 use crate::release::Release;
 use switchlet::change::dialect::frr::{Frr as Dialect, OWNER, platform, splice};
 use switchlet::change::diff::{Candidate, Journal, Running};
+use switchlet::change::diff::{OwnerPlan, Plan};
 use switchlet::change::{Dialect as _, Known};
 use switchlet::files::objects::read_cluster;
 use switchlet::intent::announce::Advertisement;
 use switchlet::intent::render::{self, Texts};
 use switchlet::intent::snapshot::Bundle;
 use switchlet::intent::{nexthops, settings};
-use switchlet::nos::NosDriver;
-use switchlet::nos::frr::{FrrDriver, Places};
+use switchlet::nos::frr::{FrrDriver, Hand, Places};
+use switchlet::nos::{Hold, NosDriver};
 
-on_each_frr!(a_real_frr_reads_every_candidate_back_as_it_is, commands_lead_there_and_back);
+on_each_frr!(
+    a_real_frr_reads_every_candidate_back_as_it_is,
+    commands_lead_there_and_back,
+    the_sockets_do_what_vtysh_does,
+    the_sockets_tell_of_every_line,
+);
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/frr");
@@ -130,10 +136,98 @@ fn commands_lead_there_and_back(release: Release) {
     }
 }
 
+/// The same commands by both hands, to two FRRs: what each daemon then has of its own is the same, there and back.
+fn the_sockets_do_what_vtysh_does(release: Release) {
+    if !can_run(release) {
+        return;
+    }
+    let start = |role| {
+        let text = "frr defaults datacenter\nhostname leaf1\n";
+        Frr::start(release, Netns::new(role), &["zebra", "bgpd", "bfdd", "staticd"], text)
+    };
+    let (by_vtysh, by_sockets) = (start("v"), start("k"));
+    let empty = running(&by_vtysh);
+    let mut compared = 0;
+    for case in cases_for_real(release) {
+        let candidate = candidate(&case);
+        let journal = Journal::new();
+        let known = Known { confirmed: None, adopt: &[], journal: &journal };
+        let there = Dialect.plan(&running(&by_vtysh), &candidate, &known).unwrap();
+        let both = |plan: &Plan| {
+            send(&by_vtysh, &plan.owners[OWNER].commands);
+            assert_eq!(by_hand(&by_sockets, plan), Vec::<String>::new(), "{}", case.display());
+            for daemon in ["mgmtd", "zebra", "bgpd", "bfdd", "staticd"] {
+                let own = |frr: &Frr| {
+                    let said = frr.vtysh(&["-d", daemon, "-c", "show running-config"]);
+                    String::from_utf8_lossy(&said.stdout).into_owned()
+                };
+                assert_eq!(own(&by_sockets), own(&by_vtysh), "{daemon}, {}", case.display());
+            }
+        };
+        both(&there);
+        let back = Dialect.undo(&running(&by_vtysh), &empty, &candidate);
+        both(&back);
+        compared += 1;
+    }
+    assert!(compared > 3, "{compared} cases");
+}
+
+/// vtysh returns 0 for a refused filter and stops saying more after a refused block; the sockets have a word for each line.
+fn the_sockets_tell_of_every_line(release: Release) {
+    if !can_run(release) {
+        return;
+    }
+    let text = "frr defaults datacenter\nhostname leaf1\n";
+    let frr = Frr::start(release, Netns::new("q"), &["zebra", "bgpd", "bfdd", "staticd"], text);
+    let lines = [
+        "ip prefix-list SWITCHLET-A seq 5 permit 192.0.2.0/24 ge 20",
+        "ip prefix-list SWITCHLET-B seq 5 permit 192.0.2.0/24",
+        "router bgp 65001",
+        " neighbor 192.0.2.1 peer-group SWITCHLET-NOBODY",
+        " neighbour 192.0.2.2 remote-as 65002",
+        " neighbor SWITCHLET-S peer-group",
+        " neighbor SWITCHLET-S remote-as external",
+        " neighbor SWITCHLET-S password not-to-be-shown",
+        "exit",
+        "rooter bgp 65001",
+        " neighbor 192.0.2.3 remote-as 65003",
+        "exit",
+    ];
+    let plan = Plan {
+        owners: [(
+            OWNER.to_owned(),
+            OwnerPlan { commands: lines.map(str::to_owned).to_vec(), ..OwnerPlan::default() },
+        )]
+        .into_iter()
+        .collect(),
+    };
+    let said = by_hand(&frr, &plan);
+    let complains = |what: &str| said.iter().any(|line| line.contains(what));
+    assert!(complains("ip prefix-list SWITCHLET-A seq 5"), "{said:#?}");
+    assert!(complains("neighbor 192.0.2.1 peer-group SWITCHLET-NOBODY"), "{said:#?}");
+    assert!(complains("no daemon knows `neighbour 192.0.2.2 remote-as 65002`"), "{said:#?}");
+    assert!(complains("no daemon knows `rooter bgp 65001`"), "{said:#?}");
+    assert!(
+        !complains("192.0.2.3") && !complains("SWITCHLET-B") && !complains("not-to-be-shown"),
+        "{said:#?}"
+    );
+    let text = running(&frr).texts[OWNER].clone();
+    assert!(text.contains("ip prefix-list SWITCHLET-B seq 5 permit 192.0.2.0/24"), "{text}");
+    assert!(text.contains(" neighbor SWITCHLET-S remote-as external"), "{text}");
+    assert!(!text.contains("192.0.2.3") && !text.contains("SWITCHLET-A"), "{text}");
+}
+
+/// What the sockets had to say about these commands.
+fn by_hand(frr: &Frr, plan: &Plan) -> Vec<String> {
+    let places = Places { root: frr.root.clone(), instance: Some(frr.instance().to_owned()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(FrrDriver::new(places, Hand::Socket).apply(plan, Hold::None)).unwrap()
+}
+
 fn running(frr: &Frr) -> Running {
     let places = Places { root: frr.root.clone(), instance: Some(frr.instance().to_owned()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(FrrDriver::new(places).running()).unwrap()
+    runtime.block_on(FrrDriver::new(places, Hand::Auto).running()).unwrap()
 }
 
 fn send(frr: &Frr, commands: &[String]) {

@@ -19,7 +19,7 @@ use switchlet::change::diff::{Candidate, Journal, Plan, Running};
 use switchlet::change::impact::{Class, Impact};
 use switchlet::change::{Dialect as _, Known};
 use switchlet::nos::NosDriver as _;
-use switchlet::nos::frr::{FrrDriver, Places};
+use switchlet::nos::frr::{FrrDriver, Hand, Places};
 use switchlet::vty::{Daemon, Vty};
 use tokio::runtime::Runtime;
 
@@ -354,7 +354,7 @@ impl Scene {
         });
         let mut scene = Self {
             hand,
-            driver: FrrDriver::new(places),
+            driver: FrrDriver::new(places, Hand::Auto),
             bgpd,
             leaf,
             _nodes: nodes,

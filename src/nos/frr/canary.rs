@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::dialect::frr::{self as dialect, Numbered};
 use crate::change::diff::{Candidate, Checked, Complaint};
 use crate::child::{self, Ended};
+use crate::nos::frr::socket::brief;
 use crate::nos::frr::{PROBE, Places};
 use crate::nos::{Validator, ValidatorError};
 use crate::vty::Vty;
@@ -414,15 +415,6 @@ fn unknown_lines(said: &str) -> BTreeSet<usize> {
     said.lines()
         .filter_map(|line| line.trim().strip_prefix("line ")?.split_once(':')?.0.parse().ok())
         .collect()
-}
-
-/// The telling line of a daemon's answer.
-fn brief(text: &str) -> String {
-    let lines =
-        text.lines().map(|line| line.trim().trim_start_matches(['%', ' '])).filter(|line| !line.is_empty());
-    let described = lines.clone().find_map(|line| line.strip_prefix("Error description:"));
-    let said = described.or_else(|| lines.clone().next()).unwrap_or("refused");
-    said.trim().chars().take(200).collect()
 }
 
 /// User and group `frr`. Read from the files themselves: a static binary has no other way.
