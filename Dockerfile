@@ -4,8 +4,7 @@ LABEL org.opencontainers.image.title="switchlet" \
       org.opencontainers.image.description="Makes a switch's configuration what Git says and proves that its FIB obeys the cluster" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY switchlet /switchlet
-# Root: FRR's sockets belong to a group whose number differs from switch to switch, and entering FRR's root (chroot) needs
-# it. The DaemonSet takes away all powers but four.
+# Root: FRR's sockets belong to a group whose number differs from switch to switch. The DaemonSet takes away all powers but three.
 USER 0:0
 ENTRYPOINT ["/switchlet"]
 CMD ["agent"]

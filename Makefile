@@ -40,8 +40,10 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 
 .PHONY: test
 test: deps kube frr ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
+	@echo '==> the static binary, for the image'
+	@$(MAKE) --no-print-directory static PROFILE=lab
 	@echo '==> tests'
-	$(AS_ROOT) cargo test --locked --no-fail-fast $(ARGS)
+	$(AS_ROOT) SWITCHLET_STATIC=$(abspath $(TARGET_DIR))/$(STATIC)/lab/switchlet cargo test --locked --no-fail-fast $(ARGS)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory image-test)
 
 .PHONY: bench

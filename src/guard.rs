@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use crate::change::Dialect;
@@ -54,10 +55,15 @@ pub struct Guard<D, N> {
 }
 
 impl<D: Dialect, N: NosDriver> Guard<D, N> {
-    /// Serves until the process ends. An error is one of the socket, at the start.
+    /// Serves until it is told to end, and then until the change it watches over is settled: a pod's containers are told
+    /// at the same time, and the agent needs a yes to settle. An error is one of the socket or of signals, at the start.
     pub fn run(mut self) -> io::Result<()> {
         let path = self.records.folder().join(SOCKET);
         let listener = listen(&path)?;
+        let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        ends.thread_block()?;
+        let told = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let mut is_told = false;
         tracing::info!(socket = %path.display(), "the guard is ready");
         loop {
             let left = self.watched().map(|record| record.left());
@@ -65,11 +71,25 @@ impl<D: Dialect, N: NosDriver> Guard<D, N> {
                 self.go_back();
                 continue;
             }
+            if is_told && left.is_none() {
+                return Ok(());
+            }
             let sleep = left.map(|left| left.min(LONGEST_SLEEP));
             let timeout = sleep
                 .map_or(PollTimeout::NONE, |sleep| PollTimeout::try_from(sleep).unwrap_or(PollTimeout::ZERO));
-            let mut wakers = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut wakers, timeout).is_ok_and(|ready| ready > 0)
+            let mut wakers = [
+                PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+                PollFd::new(told.as_fd(), PollFlags::POLLIN),
+            ];
+            if !poll(&mut wakers, timeout).is_ok_and(|ready| ready > 0) {
+                continue;
+            }
+            let [asked, ended] = wakers.map(|waker| waker.any() == Some(true));
+            if ended && told.read_signal()?.is_some() {
+                tracing::info!("told to end");
+                is_told = true;
+            }
+            if asked
                 && let Ok((stream, _)) = listener.accept()
                 && let Err(error) = self.answer(&stream)
             {

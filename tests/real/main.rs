@@ -41,6 +41,7 @@ mod netns_fib;
 mod pause;
 mod peers;
 mod plan;
+mod pods;
 mod predict;
 mod slice;
 mod slots;

@@ -57,6 +57,8 @@ api_start() { # [etcd|apiserver]
 			--bind-address=0.0.0.0 --advertise-address="$API_IP" --secure-port=6443 \
 			--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112 \
 			--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true \
+			--kubelet-certificate-authority="$PKI/ca.crt" --kubelet-preferred-address-types=InternalIP \
+			--kubelet-client-certificate="$PKI/admin.crt" --kubelet-client-key="$PKI/admin.key" \
 			--client-ca-file="$PKI/ca.crt" --tls-cert-file="$PKI/apiserver.crt" --tls-private-key-file="$PKI/apiserver.key" \
 			--service-account-issuer=https://kubernetes.default.svc \
 			--service-account-key-file="$PKI/sa.pub" --service-account-signing-key-file="$PKI/sa.key"

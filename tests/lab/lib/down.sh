@@ -30,6 +30,7 @@ down() {
 			[ ! -e "/run/netns/$LAB-$n" ] || ip netns del "$LAB-$n" 2>/dev/null || :
 		done
 		frr_folders | while read -r n; do rm -rf "$n"; done
+		cluster_down
 		if [ "${KEEP:-}" = 1 ] && [ -d "$STATE" ]; then
 			# Logs and configurations stay for reading; what makes it look alive, and keys, do not.
 			rm -rf "$STATE/up" "$STATE/run" "$STATE/etcd" "$STATE/pki" "$STATE/kube"
@@ -57,6 +58,7 @@ leftovers() {
 	done
 	for n in $ALL; do [ ! -e "/run/netns/$LAB-$n" ] || echo "namespace $LAB-$n"; done
 	frr_folders | sed 's/^/directory /'
+	cluster_leftovers
 	[ "${KEEP:-}" = 1 ] || [ ! -e "$STATE" ] || echo "directory $STATE"
 }
 leftovers_cmd() {
