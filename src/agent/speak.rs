@@ -96,6 +96,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.counters.programmed(since.elapsed());
         }
         let gathered = self.gathered.as_ref();
+        // Whoever installs agents before Switches waits for this: a Switch that is not there is an answer.
+        let ready = judged.is_some() || (gathered.is_some() && self.desired.problem.is_some());
         let grace = self.began.elapsed() < say::GRACE;
         let first_words = judged.is_some() || self.desired.problem.is_some() || !grace;
         let mut to_say =
@@ -144,7 +146,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         self.parts.say.send_replace(Arc::new(to_say));
         self.parts.published.send_replace(Published {
             passed: Instant::now(),
-            ready: judged.is_some(),
+            ready,
             waiting: if gathered.is_some() {
                 "no settings in force".to_owned()
             } else {

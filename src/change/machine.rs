@@ -189,7 +189,9 @@ impl<D: Dialect> CommitMachine<D> {
 
     /// The slots have changed: what waits for one asks again.
     pub fn slots_changed(&mut self) {
-        if let (State::Waiting { .. }, Some(ChangeStatus::AwaitingSlot(_))) = (&self.state, &self.held) {
+        // Confirmed is the text that is kept up meanwhile.
+        let waits = matches!(self.state, State::Waiting { .. } | State::Confirmed { .. });
+        if waits && matches!(self.held, Some(ChangeStatus::AwaitingSlot(_))) {
             self.state = State::Reading;
         }
     }

@@ -32,6 +32,7 @@ mod faults;
 mod flaps;
 mod folders;
 mod frr_rib;
+mod gitops;
 mod golden;
 mod inputs;
 mod ladder;

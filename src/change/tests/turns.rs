@@ -43,6 +43,20 @@ fn a_commit_waits_for_its_slot_and_gives_it_back_when_all_is_well() {
 }
 
 #[test]
+fn a_slot_that_comes_free_is_taken_at_once() {
+    let (mut machine, mut switch, now) = in_force();
+    switch.crowded = true;
+    // As the agent asks: what is in force is kept up meanwhile.
+    let interim = machine.confirmed().cloned();
+    assert!(interim.is_some());
+    machine.want(Want { interim, ..by_switch("two", "a\nb") });
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(*machine.status(), awaiting());
+    machine.slots_changed();
+    assert_eq!(machine.step(now), Step::ReadRunning);
+}
+
+#[test]
 fn neighbours_and_drift_wait_for_nobody() {
     let (mut machine, mut switch, now) = in_force();
     switch.crowded = true;

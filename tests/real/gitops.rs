@@ -1,0 +1,253 @@
+//! The user's day: a Git repository that Flux applies, agents that kubelet runs, `kubectl get nodes`, and `git revert`.
+//!
+//! kustomize-controller is Flux's own; a stand-in takes source-controller's place. The far ends are the kernel's table and
+//! what Flux itself says of its Kustomizations.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::wait_for;
+use crate::pods::Fabric;
+use crate::release::Release;
+use crate::scene::{DENY_ALL, HARMLESS};
+
+const SOON: Duration = Duration::from_secs(180);
+
+struct Git {
+    fabric: Fabric,
+    fleet: PathBuf,
+    /// What was pushed last.
+    revision: RefCell<String>,
+}
+
+impl Git {
+    fn up() -> Option<Self> {
+        let fabric = Fabric::bare(Release::V8_4)?;
+        let output = fabric.lab.try_lab(&["flux", "up"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(77) {
+            assert!(std::env::var_os("CI").is_none(), "in CI nothing is skipped: {said}");
+            eprintln!("SKIPPED: {said}");
+            return None;
+        }
+        assert!(output.status.success(), "{said}");
+        let git = Self { fleet: fabric.lab.scratch("fleet"), fabric, revision: RefCell::default() };
+        for folder in ["manifests", "overlays"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            assert!(Command::new("cp").arg("-r").args([&from, &git.fleet]).status().unwrap().success());
+        }
+        // Where this lab's repository is, and no more patience than the story needs.
+        git.edit("overlays/flux/source.yaml", "https://git.example.com", "http://172.31.0.1:8090");
+        for leaf in ["leaf1", "leaf2"] {
+            let file = format!("overlays/lab/{leaf}/switch-object.yaml");
+            git.edit(&file, "spec:\n", "spec:\n  apply: {confirmTimeout: 25s}\n");
+        }
+        Some(git)
+    }
+
+    fn edit(&self, file: &str, from: &str, to: &str) {
+        let path = self.fleet.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file}: {text}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+
+    /// leaf1 gets this template beside its settings; `None` takes it away.
+    fn template(&self, text: Option<&str>) {
+        let file = self.fleet.join("overlays/lab/leaf1/frr.conf.tera");
+        let kustomization = "overlays/lab/leaf1/kustomization.yaml";
+        match text {
+            Some(text) => {
+                if !file.exists() {
+                    self.edit(kustomization, "files: [switch.yaml]", "files: [switch.yaml, frr.conf.tera]");
+                }
+                fs::write(file, text).unwrap();
+            }
+            None => {
+                self.edit(kustomization, "files: [switch.yaml, frr.conf.tera]", "files: [switch.yaml]");
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
+
+    /// Commits what lies in the clone, and tells Flux as a webhook would.
+    fn push(&self, message: &str) -> Instant {
+        let said = self.fabric.lab.lab(&["flux", "push", message]);
+        *self.revision.borrow_mut() = said.trim().to_owned();
+        self.fabric.lab.lab(&["flux", "notify"]);
+        Instant::now()
+    }
+
+    /// `git revert HEAD`, pushed.
+    fn revert(&self) -> Instant {
+        let status =
+            Command::new("git").arg("-C").arg(&self.fleet).args(["revert", "--no-edit", "HEAD"]).output();
+        assert!(status.unwrap().status.success());
+        self.push("after the revert")
+    }
+
+    fn kustomization(&self, name: &str) -> Value {
+        self.fabric.lab.get(&["kustomization", name, "-n", "flux-system"])
+    }
+
+    /// A Kustomization's Ready: status, reason, message, and the revision that it was tried with.
+    fn ready(&self, name: &str) -> (String, String, String, String) {
+        let object = self.kustomization(name);
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or_default();
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let tried = word(&object["status"]["lastAttemptedRevision"]);
+        (word(&ready["status"]), word(&ready["reason"]), word(&ready["message"]), tried)
+    }
+
+    /// Waits until `name` has an answer for the newest commit; how long after `since` it came.
+    fn answers(&self, name: &str, status: &str, since: Instant) -> (Duration, String) {
+        let revision = self.revision.borrow().clone();
+        let mut message = String::new();
+        wait_for(&format!("{name} is Ready={status} with {revision}"), SOON, || {
+            let ready = self.ready(name);
+            message.clone_from(&ready.2);
+            if ready.0 == status && ready.3 == revision { Ok(()) } else { Err(format!("{ready:?}")) }
+        });
+        (since.elapsed(), message)
+    }
+}
+
+#[test]
+fn a_day_with_git() {
+    let Some(git) = Git::up() else { return };
+    let fabric = &git.fabric;
+    let lab = &fabric.lab;
+
+    // From nothing: Flux brings the CRD, the rights, the agents, and the switches one ring after the other.
+    git.push("the first commit");
+    lab.kubectl(&["apply", "-k", git.fleet.join("overlays/flux").to_str().unwrap()]);
+    let began = Instant::now();
+    for name in ["switchlet", "ring-1", "ring-2"] {
+        let (after, _) = git.answers(name, "True", began);
+        eprintln!("{name}: Ready after {:.1} s", after.as_secs_f32());
+    }
+    fabric.well("leaf1");
+    fabric.well("leaf2");
+    lab.lab(&[
+        "k",
+        "-n",
+        "flux-system",
+        "annotate",
+        "kustomization",
+        "fib-health",
+        "reconcile.fluxcd.io/requestedAt=1",
+    ]);
+    git.answers("fib-health", "True", began);
+
+    // A commit that is fine.
+    git.template(Some(HARMLESS));
+    let pushed = git.push("a spare prefix-list");
+    let (after, _) = git.answers("ring-1", "True", pushed);
+    eprintln!("a good commit: ring-1 Ready after {:.1} s", after.as_secs_f32());
+    eprintln!("{}", fabric.log("leaf1", "agent"));
+    eprintln!("{}", git.kustomization("ring-1"));
+    let spare = "ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24";
+    assert!(lab.running("leaf1").contains(spare), "Ready, and not in force");
+    let startup = fs::read_to_string(lab.frr_conf("leaf1")).unwrap();
+    assert!(startup.contains(spare), "Ready, and not saved");
+    git.answers("ring-2", "True", pushed);
+    let sessions = (fabric.sessions("leaf1"), fabric.sessions("leaf2"));
+
+    // One that renders and applies, and takes all next-hops away: undone on the switch, red in Flux, and the next ring untold.
+    git.template(Some(DENY_ALL));
+    git.edit("overlays/lab/leaf2/switch.yaml", "maxPrefixes: 100", "maxPrefixes: 90");
+    let second = lab.get(&["switch", "leaf2", "-n", "switchlet"])["metadata"]["generation"].clone();
+    let pushed = git.push("drop everything");
+    let (after, message) = git.answers("ring-1", "False", pushed);
+    eprintln!("a bad commit: ring-1 red after {:.1} s: {message}", after.as_secs_f32());
+    assert!(after < Duration::from_secs(120), "not before the timeout: {after:?}");
+    // kustomize-controller names the object that failed, and never its message (fluxcd/pkg ssa, manager_wait.go).
+    assert!(message.contains("[Switch/switchlet/leaf1 status: 'Failed']"), "{message}");
+    assert_eq!(fabric.ready("leaf1"), ("False".to_owned(), "RolledBack".to_owned()));
+    assert_eq!(fabric.hops("leaf1"), 3);
+    assert_eq!(fs::read_to_string(lab.frr_conf("leaf1")).unwrap(), startup, "startup was touched");
+    let next = git.ready("ring-2");
+    assert!(next.0 != "True" && next.1 == "DependencyNotReady", "{next:?}");
+    assert_eq!(
+        lab.get(&["switch", "leaf2", "-n", "switchlet"])["metadata"]["generation"],
+        second,
+        "ring-2 was started"
+    );
+
+    // `git revert` is the undo.
+    let pushed = git.revert();
+    let (after, _) = git.answers("ring-1", "True", pushed);
+    eprintln!("its revert: ring-1 Ready after {:.1} s", after.as_secs_f32());
+    git.answers("ring-2", "True", pushed);
+
+    // A template that cannot be rendered is red at once.
+    git.template(Some(
+        "{% extends \"builtin/frr.conf.tera\" %}{% block end %}{{ vars.nothing }}{% endblock %}",
+    ));
+    let pushed = git.push("a name that does not exist");
+    let (after, message) = git.answers("ring-1", "False", pushed);
+    eprintln!("a bad template: ring-1 red after {:.1} s: {message}", after.as_secs_f32());
+    assert!(after < Duration::from_secs(60), "{after:?}");
+    assert!(message.contains("[Switch/switchlet/leaf1 status: 'Failed']"), "{message}");
+    assert_eq!(fabric.ready("leaf1"), ("False".to_owned(), "RenderFailed".to_owned()));
+    let pushed = git.revert();
+    git.answers("ring-1", "True", pushed);
+
+    // One that waits for a person is neither good nor bad; its revert does not wait behind it.
+    git.edit("overlays/lab/leaf1/switch.yaml", "routerId: 10.0.0.1", "routerId: 10.0.0.9");
+    git.push("another router-id");
+    wait_for("the approval that is missing", SOON, || {
+        let ready = fabric.ready("leaf1");
+        if ready.1 == "ApprovalRequired" {
+            Ok(())
+        } else {
+            Err(format!("{ready:?}, {:?}", git.ready("ring-1")))
+        }
+    });
+    assert_eq!(git.ready("ring-1").0, "Unknown", "{:?}", git.ready("ring-1"));
+    let pushed = git.revert();
+    let (after, _) = git.answers("ring-1", "True", pushed);
+    eprintln!("the revert of one that waits: ring-1 Ready after {:.1} s", after.as_secs_f32());
+    assert!(after < Duration::from_secs(120), "it waited behind the other commit: {after:?}");
+    git.answers("ring-2", "True", pushed);
+
+    // A worker that dies is no commit: the Node says so, the Kustomizations stay as they are, and so does a new commit's way.
+    lab.lab(&["speaker", "kill", "s3"]);
+    wait_for("the Node's word", SOON, || {
+        let synced = lab.condition("leaf1", "FIBSynced").unwrap_or_default();
+        if synced["status"] == "False" { Ok(()) } else { Err(synced.to_string()) }
+    });
+    for name in ["switchlet", "ring-1", "ring-2"] {
+        assert_eq!(git.ready(name).0, "True", "{name}");
+    }
+    // Those who want it ask Flux for the Nodes: at its interval, or when told.
+    lab.lab(&[
+        "k",
+        "-n",
+        "flux-system",
+        "annotate",
+        "--overwrite",
+        "kustomization",
+        "fib-health",
+        "reconcile.fluxcd.io/requestedAt=2",
+    ]);
+    wait_for("fib-health is red", SOON, || {
+        let ready = git.ready("fib-health");
+        if ready.0 == "False" && ready.2.contains("leaf1") { Ok(()) } else { Err(format!("{ready:?}")) }
+    });
+    git.template(Some(&HARMLESS.replace("seq 10", "seq 20")));
+    let pushed = git.push("a good commit while a worker is down");
+    git.answers("ring-1", "True", pushed);
+    let dropped = |sessions: &[(String, u64, u64)]| -> Vec<(String, u64)> {
+        let others = sessions.iter().filter(|session| !session.0.ends_with(".15"));
+        others.map(|session| (session.0.clone(), session.2)).collect()
+    };
+    assert_eq!(dropped(&fabric.sessions("leaf1")), dropped(&sessions.0), "a session was dropped");
+    assert_eq!(dropped(&fabric.sessions("leaf2")), dropped(&sessions.1), "a session was dropped");
+}
