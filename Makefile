@@ -39,7 +39,7 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 ##@ Work
 
 .PHONY: test
-test: deps kube frr ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
+test: deps kube frr flux ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
 	@echo '==> the static binary, for the image'
 	@$(MAKE) --no-print-directory static PROFILE=lab
 	@echo '==> tests'
@@ -55,7 +55,7 @@ lint: ## formatting, clippy, shellcheck, licences
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo '==> shellcheck'; \
-		shellcheck -x -P tests/lab tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh tests/lab/frr/*.sh .ci/*; \
+		shellcheck -x -P tests/lab tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh tests/lab/frr/*.sh tests/lab/flux/*.sh .ci/*; \
 	else echo '==> no shellcheck here: scripts are not checked'; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
 	else echo '==> no cargo-deny here: licences and sources are not checked'; fi
@@ -103,6 +103,10 @@ lab-shell: ## a shell with the lab's names in the environment, and `lab` on the 
 .PHONY: frr
 frr:
 	@root=$$($(ROOT) tests/lab/frr/root.sh) && echo "==> FRR 10.3 for the tests: $$root"
+
+.PHONY: flux
+flux:
+	@assets=$$(tests/lab/flux/assets.sh) && echo "==> Flux for the lab: $$assets"
 
 .PHONY: kube
 kube:
