@@ -205,7 +205,7 @@ as_in_the_pod='
 		if [ -d "$source" ]; then mkdir -p "$root$path"; else mkdir -p "${root}${path%/*}" && touch "$root$path"; fi
 		mount --bind "$source" "$root$path"
 		[ "$readonly" = false ] || mount -o remount,bind,ro "$root$path"
-	done < <(jq -r ".volumes as \$v | .containers[$container].volumeMounts[] | .name as \$n | select(.mountPath | startswith(\"/host/\"))
+	done < <(jq -r ".volumes as \$v | .containers[$container].volumeMounts[] | .name as \$n | select(.mountPath | endswith(\"/frr\"))
 		| [.mountPath, (\$v[] | select(.name == \$n) | .hostPath.path), (.readOnly // false)] | @tsv" "$pod")
 	powers=$(jq -r ".containers[$container].securityContext.capabilities.add | map(\",+\" + ascii_downcase) | add" "$pod")
 	exec setpriv --no-new-privs --inh-caps=-all --bounding-set="-all$powers" "$@"'
@@ -223,11 +223,11 @@ frr_conf() { # PATTERN: what frr.conf of leaf1 says, and whose it is
 agent_in_the_pod() {
 	local agent guard code=0 log=$work/agent.log
 	mkdir -p "$work/root0" "$work/root1" "$work/state"
-	in_the_pod 1 "$(realpath "$BINARY")" guard --form pod --frr-instance "$LAB-leaf1" --frr-root "$work/root1/host" \
+	in_the_pod 1 "$(realpath "$BINARY")" guard --form pod --frr-instance "$LAB-leaf1" --frr-root "$work/root1" --frr-hand socket \
 		--state-dir "$work/state" >"$work/guard.log" 2>&1 &
 	guard=$!
 	in_the_pod 0 "$(realpath "$BINARY")" agent --guard required --node leaf1 --namespace switchlet --kubeconfig "$bound" \
-		--frr-instance "$LAB-leaf1" --frr-root "$work/root0/host" --state-dir "$work/state" >"$log" 2>&1 &
+		--frr-instance "$LAB-leaf1" --frr-root "$work/root0" --frr-hand socket --state-dir "$work/state" >"$log" 2>&1 &
 	agent=$!
 	k -n switchlet wait --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=Applied --timeout=40s switch/leaf1 || code=1
 	grep -q "watching over a change" "$work/guard.log" || code=1

@@ -3,6 +3,7 @@
 # four minutes on two cores with cold caches. Exit 77 ("skipped") with one line on what is missing when that does not work.
 set -eu
 cd "$(dirname "$0")"
-ASSETS=flux
+export ASSETS=flux
+# shellcheck source=../lib/once.sh
 . ../lib/once.sh
 once flux "Flux's kustomize-controller" go.mod go.sum build.sh gitsource/main.go -- ./build.sh

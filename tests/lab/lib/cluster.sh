@@ -124,8 +124,8 @@ node_holder() {
 	# On cgroup v1 a new group has no processors and no memory until it is given some.
 	for group in "" "/$leaf"; do
 		for n in cpus mems; do
-			cat /sys/fs/cgroup/cpuset/cpuset.$n >"/sys/fs/cgroup/cpuset/switchlet-lab/cpuset.$n"
-			cat /sys/fs/cgroup/cpuset/cpuset.$n >"/sys/fs/cgroup/cpuset/$CGROUP$group/cpuset.$n"
+			cat "/sys/fs/cgroup/cpuset/cpuset.$n" >"/sys/fs/cgroup/cpuset/switchlet-lab/cpuset.$n"
+			cat "/sys/fs/cgroup/cpuset/cpuset.$n" >"/sys/fs/cgroup/cpuset/$CGROUP$group/cpuset.$n"
 		done
 	done
 	# shellcheck disable=SC2016 # expanded over there
@@ -296,8 +296,8 @@ power_cmd() {
 }
 
 cluster_down() {
-	local group try
-	for try in 1 2 3; do
+	local group
+	for _ in 1 2 3; do
 		for group in /sys/fs/cgroup/*/; do
 			# What containerd makes itself lies beside ours; other labs may still use it.
 			[ ! -d "$group$CGROUP" ] || find "$group$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null || :
