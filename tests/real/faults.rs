@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Agent, eventually, wait_for};
@@ -17,6 +17,7 @@ on_each_frr!(
     killed_at_any_step_the_switch_forwards_and_the_next_life_ends_it,
     out_of_memory_and_a_crash_loop_leave_it_to_the_guard,
     a_daemon_that_dies_or_freezes_in_a_change_brings_no_half_of_it,
+    frrs_own_supervisor_dies_or_starts_a_daemon_anew,
     sessions_that_do_not_come_back_undo_the_change,
     the_only_uplink_comes_back,
     a_host_that_reboots_in_a_change_comes_back_with_the_old_text,
@@ -214,6 +215,88 @@ fn a_daemon_that_dies_or_freezes_in_a_change_brings_no_half_of_it(release: Relea
     Switch::log_has(&agent, from, APPLIED);
     scene.switch.runs(&spare(21), true);
     scene.forwards("tried once more");
+}
+
+/// FRR's own supervisor, with the lab's commands in the place of an init script's.
+struct Watchfrr(Child);
+
+impl Watchfrr {
+    fn start(scene: &Scene) -> Self {
+        let lab = &scene.switch.lab;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab");
+        let command =
+            |action: &str| format!("LAB={} {} frr {action} leaf1 %s", lab.env["LAB"], script.display());
+        let (start, stop) = (command("start"), command("kill"));
+        let sockets = &lab.env["FRR_RUN_LEAF1"];
+        let path = lab.scratch("log/watchfrr.log");
+        let log = fs::File::create(&path).unwrap();
+        let child = Command::new("/usr/lib/frr/watchfrr")
+            .args([
+                "-N",
+                &lab.env["FRR_LEAF1"],
+                "-S",
+                sockets,
+                "-i",
+                "1",
+                "--min-restart-interval",
+                "1",
+                "-l",
+                "6",
+            ])
+            .args(["-s", &start, "-k", &stop, "-r", &start, "-p", &format!("{sockets}/watchfrr.pid")])
+            .args(["zebra", "bgpd", "staticd"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        wait_for("watchfrr sees bgpd", SOON, || {
+            let log = fs::read_to_string(&path).unwrap();
+            if log.contains("bgpd state -> up") { Ok(()) } else { Err(log) }
+        });
+        Self(child)
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Watchfrr {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn frrs_own_supervisor_dies_or_starts_a_daemon_anew(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let _guard = scene.switch.lab.guard("leaf1");
+    let agent = talkative(&scene);
+    scene.well(&agent);
+    // It ends in the middle of a change, which it has no part in.
+    let mut watchfrr = Watchfrr::start(&scene);
+    let from = agent.log().len();
+    scene.bundle(Some(&with_spare(30)));
+    begun(&agent, from, "apply", 1);
+    watchfrr.kill();
+    Switch::log_has(&agent, from, APPLIED);
+    scene.switch.runs(&spare(30), true);
+    scene.forwards("without a supervisor");
+    assert_eq!(scene.sessions(), scene.sessions, "a session was dropped");
+    // bgpd dies in the middle of a change, and its supervisor starts it with the startup text.
+    let startup = scene.switch.startup();
+    let _watchfrr = Watchfrr::start(&scene);
+    let from = agent.log().len();
+    scene.bundle(Some(&with_spare(31)));
+    begun(&agent, from, "apply", 1);
+    scene.switch.lab.lab(&["frr", "kill", "leaf1", "bgpd"]);
+    Switch::log_has(&agent, from, "was undone, because");
+    scene.forwards("the supervisor has started bgpd");
+    let running = scene.switch.lab.lab(&["vtysh", "leaf1", "-d", "bgpd", "-c", "show running-config"]);
+    assert!(running.contains(&spare(30)) && !running.contains(&spare(31)), "{running}");
+    assert_eq!(scene.switch.startup(), startup, "startup without a yes");
 }
 
 fn sessions_that_do_not_come_back_undo_the_change(release: Release) {
