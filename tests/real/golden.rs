@@ -147,28 +147,35 @@ fn the_sockets_do_what_vtysh_does(release: Release) {
     };
     let (by_vtysh, by_sockets) = (start("v"), start("k"));
     let empty = running(&by_vtysh);
+    let both = |plan: &Plan, what: &str| {
+        send(&by_vtysh, &plan.owners[OWNER].commands);
+        assert_eq!(by_hand(&by_sockets, plan), Vec::<String>::new(), "{what}");
+        for daemon in ["mgmtd", "zebra", "bgpd", "bfdd", "staticd"] {
+            let own = |frr: &Frr| {
+                let said = frr.vtysh(&["-d", daemon, "-c", "show running-config"]);
+                String::from_utf8_lossy(&said.stdout).into_owned()
+            };
+            assert_eq!(own(&by_sockets), own(&by_vtysh), "{daemon}, {what}");
+        }
+    };
     let mut compared = 0;
     for case in cases_for_real(release) {
         let candidate = candidate(&case);
         let journal = Journal::new();
         let known = Known { confirmed: None, adopt: &[], journal: &journal };
         let there = Dialect.plan(&running(&by_vtysh), &candidate, &known).unwrap();
-        let both = |plan: &Plan| {
-            send(&by_vtysh, &plan.owners[OWNER].commands);
-            assert_eq!(by_hand(&by_sockets, plan), Vec::<String>::new(), "{}", case.display());
-            for daemon in ["mgmtd", "zebra", "bgpd", "bfdd", "staticd"] {
-                let own = |frr: &Frr| {
-                    let said = frr.vtysh(&["-d", daemon, "-c", "show running-config"]);
-                    String::from_utf8_lossy(&said.stdout).into_owned()
-                };
-                assert_eq!(own(&by_sockets), own(&by_vtysh), "{daemon}, {}", case.display());
-            }
-        };
-        both(&there);
+        both(&there, &case.display().to_string());
         let back = Dialect.undo(&running(&by_vtysh), &empty, &candidate);
-        both(&back);
+        both(&back, &case.display().to_string());
         compared += 1;
     }
+    // So many that they are sent as a batch.
+    let entry = |number: u32| {
+        format!("ip prefix-list SWITCHLET-MANY seq {number} permit 10.{}.{}.0/24", number / 256, number % 256)
+    };
+    both(&plan((1..=400).map(entry)), "many lines");
+    assert!(running(&by_sockets).texts[OWNER].contains("SWITCHLET-MANY seq 400 permit 10.1.144.0/24"));
+    both(&plan(["no ip prefix-list SWITCHLET-MANY".to_owned()]), "many lines go");
     assert!(compared > 3, "{compared} cases");
 }
 
@@ -193,15 +200,7 @@ fn the_sockets_tell_of_every_line(release: Release) {
         " neighbor 192.0.2.3 remote-as 65003",
         "exit",
     ];
-    let plan = Plan {
-        owners: [(
-            OWNER.to_owned(),
-            OwnerPlan { commands: lines.map(str::to_owned).to_vec(), ..OwnerPlan::default() },
-        )]
-        .into_iter()
-        .collect(),
-    };
-    let said = by_hand(&frr, &plan);
+    let said = by_hand(&frr, &plan(lines.map(str::to_owned)));
     let complains = |what: &str| said.iter().any(|line| line.contains(what));
     assert!(complains("ip prefix-list SWITCHLET-A seq 5"), "{said:#?}");
     assert!(complains("neighbor 192.0.2.1 peer-group SWITCHLET-NOBODY"), "{said:#?}");
@@ -215,6 +214,11 @@ fn the_sockets_tell_of_every_line(release: Release) {
     assert!(text.contains("ip prefix-list SWITCHLET-B seq 5 permit 192.0.2.0/24"), "{text}");
     assert!(text.contains(" neighbor SWITCHLET-S remote-as external"), "{text}");
     assert!(!text.contains("192.0.2.3") && !text.contains("SWITCHLET-A"), "{text}");
+}
+
+fn plan(commands: impl IntoIterator<Item = String>) -> Plan {
+    let plan = OwnerPlan { commands: commands.into_iter().collect(), ..OwnerPlan::default() };
+    Plan { owners: [(OWNER.to_owned(), plan)].into_iter().collect() }
 }
 
 /// What the sockets had to say about these commands.

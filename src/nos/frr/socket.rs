@@ -32,6 +32,10 @@ const BATCH: usize = 200;
 const BATCH_BEGINS: &str = "XFRR_start_configuration";
 const BATCH_ENDS: &str = "XFRR_end_configuration";
 
+const MODE: &str = "configure terminal";
+/// mgmtd takes a batch only from whoever holds its lock (`lib/vty.c`). Releases before 9 do not know the word.
+const MODE_OF_A_BATCH: &str = "configure terminal file-lock";
+
 /// A code of `lib/command.h`: no such command here.
 const NO_MATCH: u8 = 2;
 /// … the line is the beginning of several commands, or of a longer one.
@@ -91,9 +95,9 @@ pub(super) async fn send(
     deadline: Duration,
 ) -> Result<Vec<String>, NosError> {
     let until = Instant::now() + deadline;
-    let mut listeners = enter(places).await?;
     let lines = lines(commands);
     let is_batch = lines.len() > BATCH;
+    let mut listeners = enter(places, if is_batch { MODE_OF_A_BATCH } else { MODE }).await?;
     let mut complaints = Vec::new();
     let sending = async {
         if is_batch {
@@ -203,7 +207,7 @@ fn is_locked(text: &str) -> bool {
 }
 
 /// Connects to every daemon that runs and brings it into configuration mode. Nothing is changed by that.
-async fn enter(places: &Places) -> Result<Vec<Listener>, NosError> {
+async fn enter(places: &Places, mode: &str) -> Result<Vec<Listener>, NosError> {
     let folder = places.root.join(places.run_inside());
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .map_err(|source| NosError::Unreachable {
@@ -216,17 +220,20 @@ async fn enter(places: &Places) -> Result<Vec<Listener>, NosError> {
         .filter(|name| name != "watchfrr")
         .collect();
     names.sort();
-    let entered = join_all(names.iter().map(|name| open(&folder, name))).await;
+    let entered = join_all(names.iter().map(|name| open(&folder, name, mode))).await;
     let listeners = entered.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     Ok(listeners)
 }
 
 /// `None` for a daemon that left its socket behind when it died and without which FRR can be configured.
-async fn open(folder: &Path, name: &str) -> Result<Option<Listener>, NosError> {
+async fn open(folder: &Path, name: &str, mode: &str) -> Result<Option<Listener>, NosError> {
     let opening = async {
         let mut vty = Vty::open(&folder.join(format!("{name}.vty")), ANSWER).await?;
         vty.enable().await?;
-        let reply = patiently(&mut vty, "configure terminal").await?;
+        let mut reply = patiently(&mut vty, mode).await?;
+        if matches!(reply.code, NO_MATCH | AMBIGUOUS | INCOMPLETE) {
+            reply = patiently(&mut vty, MODE).await?;
+        }
         Ok::<_, io::Error>((vty, reply))
     };
     match opening.await {
