@@ -110,6 +110,8 @@ struct Agent<D, N, F, R> {
     blocked: Option<ChangeStatus>,
     /// Remarks about the desired texts.
     remarks: Vec<Issue>,
+    /// What survives a reboot is not what was confirmed.
+    unsaved: Option<Issue>,
     speaker: Speaker,
     teller: Teller,
     desired: Desired,
@@ -181,6 +183,7 @@ where
         validation: Validation::new(seed),
         blocked: None,
         remarks: Vec::new(),
+        unsaved: None,
         speaker: Speaker::new(saved.ready.clone()),
         teller: Teller::default(),
         desired: Desired::default(),
@@ -357,6 +360,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if taken || validated || paused || slots || machine_due {
             self.configure().await;
             self.settle().await;
+            self.look_at_startup().await;
         }
         let began = Instant::now();
         let judged = match &self.desired.settings {

@@ -211,9 +211,10 @@ async fn desired_once(
 ) -> anyhow::Result<(Desired, Option<SwitchObject>)> {
     // What a switch would be given that is not reachable from here is what every release takes, or what the settings assume.
     let platform = match (opened.nos, &opened.server) {
-        (Some(Nos::Srlinux), Some(server)) => {
-            SrlinuxDriver::new(server.clone(), opened.state.folder()).platform().await.unwrap_or_default()
-        }
+        (Some(Nos::Srlinux), Some(server)) => SrlinuxDriver::new(server.clone(), opened.state.folder(), None)
+            .platform()
+            .await
+            .unwrap_or_default(),
         (Some(Nos::Srlinux), None) => Platform::default(),
         (Some(Nos::Frr) | None, _) => {
             FrrDriver::new(opened.places.clone(), Hand::Auto).platform().await.unwrap_or_default()

@@ -113,6 +113,12 @@ pub trait NosDriver {
         std::future::ready(Ok(()))
     }
 
+    /// What survives a reboot, where it can be read and may be other than what was saved: because somebody else saved, or
+    /// did not.
+    fn startup(&mut self) -> impl Future<Output = Option<Running>> {
+        std::future::ready(None)
+    }
+
     /// Makes `candidate` what survives a reboot, beside what others own; where it no longer sets a global of `journal`,
     /// what was found comes back. Never called before it was read back.
     fn save(

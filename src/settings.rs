@@ -117,6 +117,10 @@ pub struct Inputs {
     /// Where the switch is managed, for a NOS that is spoken to over a wire: unix:PATH or `https://HOST[:PORT]`
     #[arg(long, env = "SWITCHLET_NOS_ADDRESS", value_name = "URL")]
     pub nos_address: Option<Address>,
+    /// The configuration that survives a reboot, where no datastore shows it and the agent runs on the switch itself
+    /// [default with unix: /etc/opt/srlinux/config.json]
+    #[arg(long, env = "SWITCHLET_NOS_STARTUP", value_name = "FILE")]
+    pub nos_startup: Option<PathBuf>,
     /// User of the switch's management interface
     #[arg(long, env = "SWITCHLET_NOS_USER", value_name = "NAME", requires = "nos_password_file")]
     pub nos_user: Option<String>,

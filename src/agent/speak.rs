@@ -86,7 +86,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         let instance =
             self.desired.settings.as_ref().map_or("default", |settings| &settings.network_instance);
         let mut verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);
-        verdict.issues.extend(self.remarks.iter().cloned());
+        verdict.issues.extend(self.remarks.iter().chain(&self.unsaved).cloned());
         if judged.is_some() {
             self.parts.counters.looked(&verdict, took, matches!(judged, Some(Ok(_))));
         }

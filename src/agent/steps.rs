@@ -13,8 +13,12 @@ use crate::change::{ChangeStatus, Dialect, Seen, Step, Target, Undo};
 use crate::cluster::leases::{Slots, Taken};
 use crate::fib::FibReader;
 use crate::health::condition::{self, Condition, Reason, Status};
+use crate::intent::snapshot::Issue;
 use crate::nos::{Hold, NosDriver, NosError};
 use crate::rib::RibReader;
+
+/// Lines of a difference in one message.
+const MOST_SHOWN: usize = 3;
 
 impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// Walks the machine until it has nothing to do now.
@@ -142,6 +146,22 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 Seen::NotSent(crate::cluster::chain(&error))
             }
         }
+    }
+
+    /// Whether a reboot would bring what was confirmed.
+    pub(super) async fn look_at_startup(&mut self) {
+        let Some(startup) = self.parts.driver.startup().await else {
+            self.unsaved = None;
+            return;
+        };
+        self.unsaved = self.machine.unsaved(&startup).map(|lines| {
+            let shown: Vec<&str> = lines.iter().take(MOST_SHOWN).map(String::as_str).collect();
+            let more = lines.len() - shown.len();
+            let rest = if more == 0 { String::new() } else { format!("; and {more} more") };
+            let message =
+                format!("a reboot would not bring what runs; startup still needs {}{rest}", shown.join("; "));
+            Issue::new(format!("Switch {}", self.parts.me), "StartupDiffers", message)
+        });
     }
 
     fn log_change(&mut self) {

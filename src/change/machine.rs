@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use super::{
     ApplyPolicy, ChangeStatus, DRIFT_PERIOD, Dialect, FailureCause, Memory, Seen, Step, Target, Undo, Want,
 };
-use crate::change::diff::Plan;
+use crate::change::diff::{Plan, Running};
 use crate::change::drift::{self, Drift};
 use crate::change::slot::{End, Need};
 use crate::net::Backoff;
@@ -204,6 +204,18 @@ impl<D: Dialect> CommitMachine<D> {
     /// The drift that was seen last, and what became of it.
     pub fn drift(&self) -> Option<&Drift> {
         self.drift.last()
+    }
+
+    /// How what survives a reboot differs from what was confirmed, in lines; `None` if it does not, or while that is about to
+    /// change.
+    pub fn unsaved(&self, startup: &Running) -> Option<Vec<String>> {
+        let confirmed = self.memory.confirmed.as_ref().filter(|_| !self.in_flight())?;
+        let adopt = self.want.as_ref().map(|want| want.adopt.as_slice()).unwrap_or_default();
+        match self.plan_for(startup, confirmed, adopt) {
+            Ok(plan) if plan.is_empty() => None,
+            Ok(plan) => Some(plan.lines()),
+            Err(refusal) => Some(vec![refusal.to_string()]),
+        }
     }
 
     /// What to do next.

@@ -1,6 +1,8 @@
 //! What a NOS brings along: the one place where the commands ask which one it is.
 #![expect(clippy::disallowed_methods, reason = "the edge: files")]
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 use super::{Opened, REASON};
@@ -10,12 +12,15 @@ use crate::fib::netlink::{Hints, NetlinkFib};
 use crate::fib::srlinux::SrlinuxFib;
 use crate::guard::{Guarding, Need};
 use crate::intent::language::{self, Language};
-use crate::jsonrpc::{Login, Server};
+use crate::jsonrpc::{Address, Login, Server};
 use crate::nos::frr::FrrDriver;
 use crate::nos::srlinux::SrlinuxDriver;
 use crate::rib::frr::FrrRib;
 use crate::rib::srlinux::SrlinuxRib;
 use crate::settings::{Inputs, Nos};
+
+/// SR Linux's own place for it.
+const STARTUP: &str = "/etc/opt/srlinux/config.json";
 
 /// All that differs between one NOS and another.
 pub(super) struct Kit<D, N, F, R> {
@@ -72,6 +77,12 @@ pub(super) fn frr(
     })
 }
 
+/// Where SR Linux keeps its startup document, if the agent is beside it.
+fn startup(args: &Inputs) -> Option<PathBuf> {
+    let beside = matches!(args.nos_address, Some(Address::Unix(_)));
+    args.nos_startup.clone().or_else(|| beside.then(|| PathBuf::from(STARTUP)))
+}
+
 /// The SR Linux that the flags name.
 pub(super) fn srlinux(
     args: &Inputs,
@@ -81,7 +92,7 @@ pub(super) fn srlinux(
         opened.server.clone().context("--nos srlinux needs --nos-address unix:PATH or https://HOST")?;
     Ok(Kit {
         dialect: Srlinux,
-        driver: SrlinuxDriver::new(server.clone(), &args.state_dir),
+        driver: SrlinuxDriver::new(server.clone(), &args.state_dir, startup(args)),
         fib: SrlinuxFib::new(server.clone()),
         rib: SrlinuxRib::new(server),
         hints: None,

@@ -49,6 +49,8 @@ pub struct SrlinuxDriver {
     server: Server,
     /// Where [`Pending`] is kept.
     memo: PathBuf,
+    /// The switch's startup document, for an agent on the switch itself: no datastore shows it.
+    startup: Option<PathBuf>,
     /// What the texts to come speak of.
     instances: BTreeSet<String>,
     interfaces: bool,
@@ -59,11 +61,12 @@ pub struct SrlinuxDriver {
 }
 
 impl SrlinuxDriver {
-    /// Of the switch behind `server`, with its memory in the folder `state`.
-    pub fn new(server: Server, state: &std::path::Path) -> Self {
+    /// Of the switch behind `server`, with its memory in the folder `state`, and its startup document in `startup`.
+    pub fn new(server: Server, state: &std::path::Path, startup: Option<PathBuf>) -> Self {
         Self {
             server,
             memo: state.join("srlinux-commit.json"),
+            startup,
             instances: BTreeSet::new(),
             interfaces: false,
             platform: None,
@@ -307,6 +310,16 @@ impl NosDriver for SrlinuxDriver {
         document.insert("network-instance".to_owned(), instances.into());
         let text = dialect::write(&Value::Object(document));
         Ok(Running { texts: BTreeMap::from([(OWNER.to_owned(), text)]) })
+    }
+
+    async fn startup(&mut self) -> Option<Running> {
+        let path = self.startup.as_ref()?;
+        let bytes = std::fs::read(path)
+            .inspect_err(|error| tracing::debug!(%error, path = %path.display(), "startup cannot be read"))
+            .ok()?;
+        // While it is being written it is no document.
+        let document: Value = serde_json::from_slice(&bytes).ok()?;
+        Some(Running { texts: BTreeMap::from([(OWNER.to_owned(), dialect::write(&document))]) })
     }
 
     async fn editor(&mut self) -> Option<String> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::emulator::{Emulator, Fault, Listen, Speaker};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(90);
 const VIP: &str = "1.1.1.100/32";
 const BGP: &str = "/network-instance[name=ip-vrf-1]/protocols/bgp";
 
@@ -116,6 +116,7 @@ impl Bench {
             &self.emulator.address(),
         ]);
         command.arg("--bundle").arg(path("bundle")).arg("--cluster").arg(path("cluster"));
+        command.arg("--nos-startup").arg(&self.emulator.lock().startup_file);
         command.arg("--state-dir").arg(path("state")).args(&self.more).stdin(Stdio::null());
         command
     }
@@ -218,6 +219,39 @@ fn a_switch_is_configured_accepted_saved_and_verified() {
     agent.verdict_is("one next-hop", |verdict| {
         verdict["verdict"] == "ok" && verdict["vips"][0]["observed"] == json!(["192.168.1.11"])
     });
+}
+
+#[test]
+fn a_startup_that_would_bring_something_else_is_told() {
+    let bench = Bench::new(Listen::Unix);
+    let before = serde_json::to_vec(&bench.emulator.lock().running).unwrap();
+    let agent = bench.agent();
+    bench.applied();
+    let startup = |verdict: &Value| -> Option<String> {
+        let issues = verdict["issues"].as_array()?;
+        let issue = issues.iter().find(|issue| issue["reason"] == "StartupDiffers")?;
+        Some(issue["message"].as_str()?.to_owned())
+    };
+    let verdict = agent.verdict_is("all VIPs forward", |verdict| verdict["verdict"] == "ok");
+    assert_eq!(startup(&verdict), None, "what was saved does not differ: {verdict:#}");
+    // Somebody brings an old file back. Running is as it should be, until the next reboot.
+    let file = bench.emulator.lock().startup_file.clone();
+    fs::write(&file, before).unwrap();
+    let verdict = agent.verdict_is("it is told", |verdict| startup(verdict).is_some());
+    let said = startup(&verdict).unwrap();
+    assert!(
+        said.contains("startup still needs")
+            && said.contains("resilient-hash-prefix[ip-prefix=1.1.1.100/30]"),
+        "{said}"
+    );
+    assert_eq!(verdict["verdict"], "ok", "it is an issue, and no difference: {verdict:#}");
+    assert_eq!(bench.emulator.asked("cli"), 1, "nobody told us to save what somebody else did");
+    // A file that is being written, or is not there, tells nothing.
+    fs::write(&file, "{").unwrap();
+    agent.verdict_is("nothing is known", |verdict| verdict["verdict"] == "ok" && startup(verdict).is_none());
+    bench.emulator.lock().save();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(startup(&agent.verdict()), None);
 }
 
 #[test]

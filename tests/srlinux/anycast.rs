@@ -103,7 +103,7 @@ fn every_leaf_forwards_as_the_labs_table_says() {
         let emulator = Emulator::start("v25.3.2", "7220 IXR-D2L", ("ip-vrf-1", "ip-vrf"), Listen::Unix);
         let server = Server::new(emulator.address().parse().unwrap(), None, None).unwrap();
         let state = tempfile::tempdir().unwrap();
-        let mut driver = SrlinuxDriver::new(server.clone(), state.path());
+        let mut driver = SrlinuxDriver::new(server.clone(), state.path(), None);
         let (expectation, settings) = expected(leaf, "Cluster", 3);
         let wanted = candidate(leaf, &expectation, &settings);
         driver.attend(&wanted);

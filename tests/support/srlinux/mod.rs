@@ -66,6 +66,8 @@ pub struct Switch {
     pub chassis: String,
     pub running: Value,
     pub startup: Value,
+    /// Where that is kept on disk: `/etc/opt/srlinux/config.json`.
+    pub startup_file: PathBuf,
     pub commits: Vec<Commit>,
     pub network: Network,
     /// Served as it is instead of what the model makes.
@@ -91,6 +93,13 @@ impl Switch {
         self.changes += 1;
         self.numbers += 1000;
         self.state = None;
+    }
+
+    /// What runs becomes what survives a reboot.
+    pub fn save(&mut self) {
+        self.startup = self.running.clone();
+        let text = serde_json::to_vec_pretty(&with_modules(&self.startup)).unwrap();
+        std::fs::write(&self.startup_file, text).unwrap();
     }
 
     /// A commit whose time is over goes back.
@@ -167,6 +176,7 @@ impl Emulator {
             version: version.to_owned(),
             chassis: chassis.to_owned(),
             startup: running.clone(),
+            startup_file: temp.path().join("config.json"),
             running,
             commits: Vec::new(),
             network: Network::default(),
@@ -270,4 +280,17 @@ pub fn data_set() -> Option<PathBuf> {
     let here = std::env::var_os("SRLINUX_TESTDATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/srlinux");
     here.into_iter().chain([beside]).find(|path| path.join("yang").is_dir())
+}
+
+/// The document as the switch writes it: the module in front of each name at the top.
+fn with_modules(document: &Value) -> Value {
+    let members = document.as_object().cloned().unwrap_or_default();
+    let named = members.into_iter().map(|(name, value)| {
+        let module = match name.as_str() {
+            "interface" => "interfaces",
+            other => other,
+        };
+        (format!("srl_nokia-{module}:{name}"), value)
+    });
+    Value::Object(named.collect())
 }

@@ -220,7 +220,7 @@ fn cli(switch: &mut Switch, params: &Value) -> Result<Vec<Value>, String> {
     for line in commands(params) {
         match line.as_str().unwrap_or_default() {
             "save startup" => {
-                switch.startup = switch.running.clone();
+                switch.save();
                 said.push(json!(
                     "/system: Saved current running configuration as initial (startup) configuration\n"
                 ));
