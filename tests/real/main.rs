@@ -9,10 +9,14 @@
 #[path = "../support/release.rs"]
 mod release;
 
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/fabric.rs"]
 mod fabric;
 #[path = "../support/frr.rs"]
 mod frr;
+#[path = "../support/git.rs"]
+mod git;
 #[path = "../support/lab.rs"]
 mod lab;
 #[path = "../support/netns.rs"]

@@ -28,7 +28,7 @@ mod tests;
 pub mod tree;
 
 use owned::{Kind, Settable, bgp_of, global, instance_of, named, of_unit, unit_of, units};
-use tree::{Leaves, Path, Step, show};
+use tree::{Leaves, Node, Path, show};
 
 /// All names of ours begin with this.
 pub const NAME_PREFIX: &str = "SWITCHLET-";
@@ -251,7 +251,7 @@ pub fn line_of(text: &str, name: &str) -> usize {
 }
 
 /// An entry of a list of which nothing is said but its keys, such as the network instance itself.
-fn names_only(path: &[Step], value: &Value) -> bool {
+fn names_only(path: &[Node], value: &Value) -> bool {
     value.is_object() || path.last().is_some_and(|step| step.name.ends_with(" order"))
 }
 
@@ -415,7 +415,7 @@ impl Change {
                 self.gone.insert(path.clone());
                 deletes.push(json!({"action": "delete", "path": show(path)}).to_string());
             } else {
-                self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
+                self.kept.extend(bgp_of(path).map(<[Node]>::to_vec));
                 self.replace(path, &values);
             }
         }
@@ -432,7 +432,7 @@ impl Change {
     /// Leaves outside of entries: set where they differ.
     fn singles(&mut self, from: &Document, to: &Document) {
         for (path, value) in to.singles().filter(|(path, value)| !names_only(path, value)) {
-            self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
+            self.kept.extend(bgp_of(path).map(<[Node]>::to_vec));
             let found = from.leaves.get(path);
             if found.map(tree::word) != Some(tree::word(value)) {
                 self.set(path, value, found);
@@ -441,7 +441,7 @@ impl Change {
     }
 
     fn set(&mut self, path: &Path, value: &Value, found: Option<&Value>) {
-        self.kept.extend(bgp_of(path).map(<[Step]>::to_vec));
+        self.kept.extend(bgp_of(path).map(<[Node]>::to_vec));
         self.add.push(tree::line(path, value));
         self.remove.extend(found.map(|found| tree::line(path, found)));
         let action = if value.is_array() { "replace" } else { "update" };
@@ -462,7 +462,7 @@ impl Change {
             .unset
             .iter()
             .filter(|path| path.last().is_some_and(|step| step.name == "autonomous-system"))
-            .filter_map(|path| bgp_of(path).map(<[Step]>::to_vec))
+            .filter_map(|path| bgp_of(path).map(<[Node]>::to_vec))
             .collect();
         for bgp in emptied.into_iter().filter(|bgp| !self.kept.contains(bgp)) {
             let goes = |path: &Path| {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::NAME_PREFIX;
-use super::tree::{Leaves, Path, Step};
+use super::tree::{Leaves, Node, Path, Step};
 
 /// What an entry is to the rest of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +44,12 @@ const UNITS: &[(&[&str], Kind)] = &[
     (&["network-instance", "protocols", "bgp", "dynamic-neighbors", "interface"], Kind::Interface),
 ];
 
-fn begins(path: &[Step], names: &[&str]) -> bool {
+fn begins(path: &[Node], names: &[&str]) -> bool {
     path.len() >= names.len() && path.iter().zip(names).all(|(step, name)| step.name == *name)
 }
 
 /// The entry that `path` lies in.
-pub(super) fn unit_of(path: &[Step]) -> Option<Unit> {
+pub(super) fn unit_of(path: &[Node]) -> Option<Unit> {
     let (names, kind) = UNITS.iter().find(|(names, _)| begins(path, names))?;
     // A bare list without an entry is nothing to own.
     let entry = &path[..names.len()];
@@ -57,12 +57,12 @@ pub(super) fn unit_of(path: &[Step]) -> Option<Unit> {
 }
 
 /// The container of BGP that `path` lies in.
-pub(super) fn bgp_of(path: &[Step]) -> Option<&[Step]> {
+pub(super) fn bgp_of(path: &[Node]) -> Option<&[Node]> {
     begins(path, &BGP).then(|| &path[..BGP.len()])
 }
 
 /// The network instance that `path` lies in.
-pub(super) fn instance_of(path: &[Step]) -> Option<&str> {
+pub(super) fn instance_of(path: &[Node]) -> Option<&str> {
     let step = path.first().filter(|step| step.name == "network-instance")?;
     step.keys.first().map(|(_, name)| name.as_str())
 }
@@ -75,7 +75,7 @@ pub(super) struct Settable {
 }
 
 /// The closed list of leaves that we set if absent.
-pub(super) fn global(path: &[Step]) -> Option<Settable> {
+pub(super) fn global(path: &[Node]) -> Option<Settable> {
     let inside: Vec<&str> = path.get(BGP.len()..)?.iter().map(|step| step.name.as_str()).collect();
     bgp_of(path)?;
     let default = match inside.as_slice() {
@@ -109,19 +109,19 @@ pub(super) fn named(leaves: &Leaves, units: &BTreeMap<Path, Kind>) -> BTreeSet<P
 }
 
 /// The first key of the last step: the name of an entry.
-pub(super) fn key(path: &[Step]) -> Option<&str> {
+pub(super) fn key(path: &[Node]) -> Option<&str> {
     path.last()?.keys.first().map(|(_, value)| value.as_str())
 }
 
 /// The leaf `name` directly below `path`.
-pub(super) fn leaf<'a>(leaves: &'a Leaves, path: &[Step], name: &str) -> Option<&'a serde_json::Value> {
+pub(super) fn leaf<'a>(leaves: &'a Leaves, path: &[Node], name: &str) -> Option<&'a serde_json::Value> {
     let mut whole = path.to_vec();
-    whole.push(Step { name: name.to_owned(), keys: Vec::new() });
+    whole.push(Step { name: name.to_owned(), keys: Vec::new() }.into());
     leaves.get(&whole)
 }
 
 /// The group that a neighbour, range or interface belongs to.
-pub(super) fn group<'a>(leaves: &'a Leaves, path: &[Step]) -> Option<&'a str> {
+pub(super) fn group<'a>(leaves: &'a Leaves, path: &[Node]) -> Option<&'a str> {
     leaf(leaves, path, "peer-group")?.as_str()
 }
 

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::owned::{Kind, key, units};
 use super::release::{Grammar, grammar, limit_is_renamed};
-use super::tree::{Leaves, Path, Step, leaves, show, word};
+use super::tree::{Leaves, Node, Path, Step, leaves, show, word};
 use crate::change::diff::Refusal;
 use crate::intent::platform::Platform;
 use crate::net::Prefix;
 
-fn rule(path: &[Step], problem: impl Into<String>) -> Refusal {
+fn rule(path: &[Node], problem: impl Into<String>) -> Refusal {
     Refusal::Rule { path: show(path), problem: problem.into() }
 }
 
@@ -42,7 +42,7 @@ pub fn check(document: &Value, platform: &Platform) -> Result<(), Refusal> {
 fn instance_types(found: &Leaves) -> Result<(), Refusal> {
     for (path, _) in units(found).iter().filter(|(_, kind)| **kind == Kind::Resilient) {
         let mut of = path[..1].to_vec();
-        of.push(Step { name: "type".to_owned(), keys: Vec::new() });
+        of.push(Step { name: "type".to_owned(), keys: Vec::new() }.into());
         if let Some(kind) = found.get(&of).map(word).filter(|kind| kind != "ip-vrf" && kind != "default") {
             return Err(rule(
                 path,
@@ -155,7 +155,7 @@ pub fn without_resilience(document: &mut Value) -> Vec<String> {
 
 /// What the candidate stands on must run: the network instance, and the subinterfaces that it names.
 pub fn refuse_absent(wanted: &Leaves, running: &Leaves) -> Result<(), Refusal> {
-    let there: BTreeSet<&Step> = running.keys().filter_map(|path| path.first()).collect();
+    let there: BTreeSet<&Node> = running.keys().filter_map(|path| path.first()).collect();
     let mut interfaces: BTreeSet<String> = BTreeSet::new();
     for path in running.keys().chain(wanted.keys()) {
         // `interface[name=irb1]/subinterface[index=1]` is what others call irb1.1.

@@ -410,7 +410,7 @@ fn carried_out(document: &Value, commands: &[Value]) -> Leaves {
                 keys.push((name.to_owned(), value.to_owned()));
                 tail = after;
             }
-            path.push(Step { name: name.to_owned(), keys });
+            path.push(tree::Step { name: name.to_owned(), keys }.into());
             rest = tail.trim_start_matches('/');
         }
         tree::leaves_at(&path, value).unwrap()

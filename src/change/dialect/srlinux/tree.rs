@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
+use crate::net::Shared;
+
 /// The keys of every list that we may meet, by the name of the list and that of the node around it (`*`: any).
 const KEYS: &[(&str, &str, &[&str])] = &[
     ("network-instance", "", &["name"]),
@@ -41,8 +43,11 @@ pub struct Step {
     pub keys: Vec<(String, String)>,
 }
 
+/// A step that many paths have in common: a thousand leaves of one entry hold it once.
+pub type Node = Shared<Step>;
+
 /// A path from the root.
-pub type Path = Vec<Step>;
+pub type Path = Vec<Node>;
 
 /// Leaves by path.
 pub type Leaves = BTreeMap<Path, Value>;
@@ -66,9 +71,9 @@ pub fn bare(name: &str) -> &str {
 }
 
 /// As SR Linux and its users write it: `/network-instance[name=ip-vrf-1]/protocols/bgp`.
-pub fn show(path: &[Step]) -> String {
+pub fn show(path: &[Node]) -> String {
     let mut text = String::new();
-    for Step { name, keys } in path {
+    for Step { name, keys } in path.iter().map(|step| &**step) {
         text.push('/');
         text.push_str(name);
         for (key, value) in keys {
@@ -83,7 +88,7 @@ pub fn show(path: &[Step]) -> String {
 }
 
 /// One leaf as a line.
-pub fn line(path: &[Step], value: &Value) -> String {
+pub fn line(path: &[Node], value: &Value) -> String {
     format!("{} {}", show(path), word(value))
 }
 
@@ -102,7 +107,7 @@ pub fn leaves(document: &Value) -> Result<Leaves, Unreadable> {
     let Value::Object(members) = document else {
         return Err(wrong(&[], "is no JSON object (expected the top-level nodes of a configuration)"));
     };
-    walk(&mut Vec::new(), members, &mut found)?;
+    walk(&mut Vec::new(), members, &[], &mut found)?;
     Ok(found)
 }
 
@@ -111,23 +116,32 @@ pub fn leaves_at(path: &Path, value: &Value) -> Result<Leaves, Unreadable> {
     let mut found = Leaves::new();
     let mut at = path.clone();
     match value {
-        Value::Object(members) => walk(&mut at, members, &mut found)?,
+        Value::Object(members) => walk(&mut at, members, &[], &mut found)?,
         other => drop(found.insert(at, other.clone())),
     }
     Ok(found)
 }
 
-fn walk(path: &mut Path, members: &Map<String, Value>, found: &mut Leaves) -> Result<(), Unreadable> {
-    if members.is_empty() && !path.is_empty() {
+/// `keys` are the members that stand in the path already.
+fn walk(
+    path: &mut Path,
+    members: &Map<String, Value>,
+    keys: &[&str],
+    found: &mut Leaves,
+) -> Result<(), Unreadable> {
+    if members.len() == keys.len() && !path.is_empty() {
         // A container or an entry of which nothing is said is there all the same.
         found.insert(path.clone(), Value::Object(Map::new()));
     }
     for (name, value) in members {
+        if keys.contains(&name.as_str()) {
+            continue;
+        }
         let name = bare(name).to_owned();
         match value {
             Value::Object(inner) => {
-                path.push(Step { name, keys: Vec::new() });
-                walk(path, inner, found)?;
+                path.push(Step { name, keys: Vec::new() }.into());
+                walk(path, inner, &[], found)?;
                 path.pop();
             }
             Value::Array(items) if items.iter().any(Value::is_object) => {
@@ -135,7 +149,7 @@ fn walk(path: &mut Path, members: &Map<String, Value>, found: &mut Leaves) -> Re
             }
             Value::Array(items) if items.is_empty() => {}
             leaf => {
-                path.push(Step { name, keys: Vec::new() });
+                path.push(Step { name, keys: Vec::new() }.into());
                 if found.insert(path.clone(), leaf.clone()).is_some() {
                     return Err(wrong(path, "stands there twice"));
                 }
@@ -150,7 +164,7 @@ fn entries(path: &mut Path, name: &str, items: &[Value], found: &mut Leaves) -> 
     let around = path.last().map_or("", |step| step.name.as_str());
     let names = KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
     let Some((_, _, names)) = names else {
-        path.push(Step { name: name.to_owned(), keys: Vec::new() });
+        path.push(Step { name: name.to_owned(), keys: Vec::new() }.into());
         return Err(wrong(path, "is a list that is not known here"));
     };
     let mut order = Vec::new();
@@ -159,39 +173,38 @@ fn entries(path: &mut Path, name: &str, items: &[Value], found: &mut Leaves) -> 
         let Value::Object(members) = item else {
             return Err(wrong(path, &format!("an entry of {name} is no object")));
         };
-        let mut members = members.clone();
         let mut keys = Vec::new();
         for key in *names {
-            let value = members.remove(*key).filter(|value| !value.is_object() && !value.is_array());
+            let value = members.get(*key).filter(|value| !value.is_object() && !value.is_array());
             let Some(value) = value else {
-                path.push(Step { name: name.to_owned(), keys });
+                path.push(Step { name: name.to_owned(), keys }.into());
                 return Err(wrong(path, &format!("an entry has no {key} (expected its key)")));
             };
-            keys.push(((*key).to_owned(), word(&value)));
+            keys.push(((*key).to_owned(), word(value)));
         }
         order.push(Value::String(keys.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")));
-        path.push(Step { name: name.to_owned(), keys });
+        path.push(Step { name: name.to_owned(), keys }.into());
         if !seen.insert(path.last().cloned()) {
             return Err(wrong(path, "stands there twice"));
         }
-        walk(path, &members, found)?;
+        walk(path, members, names, found)?;
         path.pop();
     }
     if ORDERED.contains(&name) {
-        path.push(Step { name: format!("{name} order"), keys: Vec::new() });
+        path.push(Step { name: format!("{name} order"), keys: Vec::new() }.into());
         found.insert(path.clone(), Value::Array(order));
         path.pop();
     }
     Ok(())
 }
 
-fn wrong(path: &[Step], problem: &str) -> Unreadable {
+fn wrong(path: &[Node], problem: &str) -> Unreadable {
     let path = if path.is_empty() { "/".to_owned() } else { show(path) };
     Unreadable { path, problem: problem.to_owned() }
 }
 
 /// Every entry of a list as the value of a command, by its path: its keys stand in the path.
-pub fn entries_of(document: &Value, wanted: &dyn Fn(&[Step]) -> bool) -> HashMap<Path, Value> {
+pub fn entries_of(document: &Value, wanted: &dyn Fn(&[Node]) -> bool) -> HashMap<Path, Value> {
     let mut found = HashMap::new();
     collect(document, &mut Vec::new(), wanted, &mut found);
     found
@@ -200,7 +213,7 @@ pub fn entries_of(document: &Value, wanted: &dyn Fn(&[Step]) -> bool) -> HashMap
 fn collect(
     value: &Value,
     path: &mut Path,
-    wanted: &dyn Fn(&[Step]) -> bool,
+    wanted: &dyn Fn(&[Node]) -> bool,
     found: &mut HashMap<Path, Value>,
 ) {
     for (name, value) in value.as_object().into_iter().flatten() {
@@ -209,14 +222,14 @@ fn collect(
         let names =
             KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
         let (Some((_, _, names)), Some(items)) = (names, value.as_array()) else {
-            path.push(Step { name, keys: Vec::new() });
+            path.push(Step { name, keys: Vec::new() }.into());
             collect(value, path, wanted, found);
             path.pop();
             continue;
         };
         for item in items {
             let key = |key: &&str| ((*key).to_owned(), item.get(*key).map(word).unwrap_or_default());
-            path.push(Step { name: name.clone(), keys: names.iter().map(key).collect() });
+            path.push(Step { name: name.clone(), keys: names.iter().map(key).collect() }.into());
             if wanted(path) {
                 let mut value = item.clone();
                 if let Some(members) = value.as_object_mut() {
