@@ -5,7 +5,6 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts processes, writes files and waits")]
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -63,24 +62,13 @@ impl Fabric {
         Some(Self { lab, tokens })
     }
 
-    /// Runs `work` where the API server can be reached, on a thread of its own.
+    /// Runs `work` where the API server can be reached, once the policy is in force.
     pub fn run<F: Future<Output = ()>>(&self, work: impl FnOnce(Arc<Stage>) -> F + Send) {
-        let namespace = File::open(Path::new("/run/netns").join(&self.lab.env["NS_API"])).unwrap();
-        let result = std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-                    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(async {
-                        let stage = Arc::new(Stage::open(&self.tokens).await);
-                        stage.policy_is_in_force().await;
-                        work(stage).await;
-                    });
-                })
-                .join()
+        self.lab.inside(async || {
+            let stage = Arc::new(Stage::open(&self.tokens).await);
+            stage.policy_is_in_force().await;
+            work(stage).await;
         });
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     }
 
     pub fn patch(&self, name: &str, spec: &Value) {

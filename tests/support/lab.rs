@@ -244,6 +244,22 @@ impl Lab {
             .expect("ip netns exec")
     }
 
+    /// Runs `work` where the API server can be reached, on a thread of its own.
+    pub fn inside<F: Future<Output = ()>>(&self, work: impl FnOnce() -> F + Send) {
+        let namespace = File::open(Path::new("/run/netns").join(&self.env["NS_API"])).unwrap();
+        let result = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(work());
+                })
+                .join()
+        });
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    }
+
     /// What an agent's endpoint answers.
     pub fn endpoint(&self, leaf: &str, path: &str) -> String {
         let url = format!("http://127.0.0.1:9855{path}");

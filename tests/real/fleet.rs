@@ -1,0 +1,1 @@
+//! The commands for people who look after many switches, on a real API server.
