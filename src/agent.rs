@@ -17,9 +17,11 @@ use crate::change::pause::Standing;
 use crate::change::{ChangeStatus, CommitMachine, Dialect};
 use crate::cluster::events::Recorder;
 use crate::cluster::leases::Slots;
+use crate::cluster::policy;
 use crate::fib::FibReader;
 use crate::fib::netlink::{HintKind, Hints};
 use crate::guard::Guarding;
+use crate::health::chronicle::Chronicle;
 use crate::health::clock::{Clocks, Judgement};
 use crate::health::condition::Reason;
 use crate::intent::snapshot::Issue;
@@ -94,6 +96,8 @@ pub struct Parts<N, F, R> {
     pub pause: PauseWatch,
     /// To the reporter.
     pub say: watch::Sender<Arc<ToSay>>,
+    /// Whether the admission policy for agents is in force; absent without an API server.
+    pub admission: Option<watch::Receiver<policy::Standing>>,
     /// To the writer of Events; absent without an API server.
     pub events: Option<Recorder>,
     /// To the endpoint.
@@ -113,6 +117,8 @@ struct Agent<D, N, F, R> {
     /// What survives a reboot is not what was confirmed.
     unsaved: Option<Issue>,
     speaker: Speaker,
+    /// What is on disk of how changes ended.
+    chronicle: Chronicle,
     teller: Teller,
     desired: Desired,
     gathered: Option<Gathered>,
@@ -155,6 +161,7 @@ where
         Err(why) => (Confirmed::default(), Some(why)),
     };
     let remembered = parts.state.remembered();
+    let chronicle = parts.state.chronicle();
     let in_force = saved.memory.confirmed.as_ref().map(|target| target.bundle.as_str());
     parts.deriver.resume(remembered.clone(), in_force);
     let now = Instant::now();
@@ -184,7 +191,8 @@ where
         blocked: None,
         remarks: Vec::new(),
         unsaved: None,
-        speaker: Speaker::new(saved.ready.clone()),
+        speaker: Speaker::new(saved.ready.clone(), chronicle.clone()),
+        chronicle,
         teller: Teller::default(),
         desired: Desired::default(),
         gathered: None,
@@ -478,6 +486,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if clocks != self.clocks {
             self.parts.state.write("clocks.json", &clocks);
             self.clocks = clocks;
+        }
+        if self.chronicle != *self.speaker.chronicle() {
+            self.chronicle.clone_from(self.speaker.chronicle());
+            self.parts.state.write("chronicle.json", &self.chronicle);
         }
         let kept = self.keep().err();
         if let Some(why) = kept.as_ref().filter(|_| kept != self.unwritten) {

@@ -27,6 +27,7 @@ use crate::change::dialect::frr::Frr;
 use crate::cluster::client::{self, Clients, Way};
 use crate::cluster::events::Recorder;
 use crate::cluster::leases::{Slots, Turn};
+use crate::cluster::policy;
 use crate::cluster::report::Writer;
 use crate::fib::FibReader;
 use crate::fib::netlink::NetlinkFib;
@@ -49,14 +50,18 @@ use crate::rib::RibReader;
 use crate::rib::frr::FrrRib;
 use crate::settings::Inputs as InputArgs;
 use crate::settings::Nos;
-use crate::settings::{AgentArgs, Cli, Command, ExecIn, GuardArgs, OneShot, RenderArgs, VerifyArgs};
+use crate::settings::{
+    AgentArgs, Cli, Command, CompletionsArgs, ExecIn, GuardArgs, OneShot, RenderArgs, VerifyArgs,
+};
 use crate::{sandbox, telemetry};
 
+mod fleet;
 mod kit;
 mod lean;
 mod lint;
 mod pause;
 mod plan;
+mod preflight;
 mod print;
 
 use kit::Kit;
@@ -90,7 +95,7 @@ pub fn run() -> ExitCode {
     if let Some(args) = lean::words() {
         return ended(run_guard(args));
     }
-    let cli = match <Cli as clap::Parser>::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             // --help and --version come this way too.
@@ -118,8 +123,25 @@ pub fn run() -> ExitCode {
         Command::Plan(args) => in_runtime(run_plan(args)),
         Command::Lint(args) => in_runtime(run_lint(args)),
         Command::Verify(args) => in_runtime(run_verify(args)),
+        Command::Preflight(args) => in_runtime(preflight::run_preflight(args)),
+        Command::Completions(args) => completions(&args),
+        Command::Status(args) => in_runtime(fleet::run_status(args)),
+        Command::Explain(args) => in_runtime(fleet::run_explain(args)),
+        Command::DrainCheck(args) => in_runtime(fleet::run_drain_check(args)),
+        Command::Diff(args) => in_runtime(fleet::run_diff(args)),
+        Command::History(args) => in_runtime(fleet::run_history(args)),
     };
     ended(result)
+}
+
+/// The words of the command line. kubectl finds a plugin by its file's name, and people call it by kubectl's.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    let called = std::env::args_os().next().map(PathBuf::from);
+    if called.as_deref().and_then(Path::file_name).is_some_and(|name| name == "kubectl-switchlet") {
+        command = command.bin_name("kubectl switchlet");
+    }
+    <Cli as clap::FromArgMatches>::from_arg_matches(&command.try_get_matches()?)
 }
 
 /// The exit code; an error is told.
@@ -157,6 +179,14 @@ fn in_runtime(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Resu
     result
 }
 
+/// A shell's completions, of the name that was called.
+fn completions(args: &CompletionsArgs) -> anyhow::Result<u8> {
+    let mut command = <Cli as clap::CommandFactory>::command();
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "switchlet", &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
 fn exec_in(args: &ExecIn) -> anyhow::Result<u8> {
     use std::os::unix::process::CommandExt;
     nix::unistd::chroot(&args.root).with_context(|| format!("entering {}", args.root.display()))?;
@@ -183,7 +213,7 @@ async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
     let clients = if folders.bundle.is_some() && folders.cluster.is_some() {
         None
     } else {
-        let way = Way { servers: &args.api_server, device: args.api_device.as_deref() };
+        let way = Way { servers: &args.api_server, device: args.api_device.as_deref(), ..Way::default() };
         Some(client::connect(args.kubeconfig.as_deref(), way).await?)
     };
     let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
@@ -409,6 +439,7 @@ async fn agent_on<D: Dialect, N: NosDriver, F: FibReader, R: RibReader>(
         tokio::spawn(reporter::run(writer, to_say, counters.clone(), seed));
     }
     let events = clients.as_ref().map(|c| Recorder::start(c.calls.clone(), &me, seed, counters.clone()));
+    let admission = clients.as_ref().map(|c| policy::start(c.calls.clone(), &me, seed));
     let rereader = inputs.rereader(clients.as_ref());
     // A folder of objects names no group that others would know of.
     let slots = clients.as_ref().filter(|_| args.inputs.cluster.is_none()).map(|clients| {
@@ -431,6 +462,7 @@ async fn agent_on<D: Dialect, N: NosDriver, F: FibReader, R: RibReader>(
         slots,
         pause: PauseWatch::open(PauseFile::new(&args.inputs.state_dir)),
         say,
+        admission,
         events,
         published,
         counters,

@@ -25,9 +25,12 @@ use crate::intent::switch::SwitchObject;
 
 pub mod client;
 pub mod events;
+pub mod fleet;
 mod kinds;
 pub mod leases;
+pub mod policy;
 mod pool;
+pub mod preflight;
 pub mod report;
 mod reread;
 

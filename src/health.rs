@@ -1,7 +1,8 @@
 //! What to say: from expected and observed forwarding to a verdict, and from verdicts to conditions. Pure.
 //!
 //! [`compare`] sets the two tables against each other, [`ladder`] names the first failing rung of each difference,
-//! [`clock`] decides when a difference is a fault, [`spread`] looks at what is equal all the same, [`condition`] finds the words. Three values everywhere: equal,
+//! [`clock`] decides when a difference is a fault, [`spread`] looks at what is equal all the same, [`condition`] finds the words,
+//! [`chronicle`] keeps how changes ended. Three values everywhere: equal,
 //! different, *could not look*.
 
 use jiff::Timestamp;
@@ -11,11 +12,14 @@ use crate::health::ladder::Rung;
 use crate::intent::snapshot::{Issue, ObjectName};
 use crate::net::{NextHop, Prefix, Shared};
 
+pub mod chronicle;
 pub mod clock;
 pub mod compare;
 pub mod condition;
 pub mod control;
+pub mod fleet;
 pub mod ladder;
+pub mod preflight;
 pub mod spread;
 mod verdict;
 

@@ -59,6 +59,35 @@ pub enum Command {
     /// the forwarding table is verified and reported as ever. The pause ends by itself. Without flags: prints whether
     /// the switch is paused.
     Pause(PauseArgs),
+    /// Say what is missing before an agent can do its work on this switch
+    ///
+    /// Run on the switch with the flags of the agent: looks at the API server and the agent's rights, the CRD, the policy, the Switch,
+    /// placement, clocks, FRR, the kernel and the port; changes nothing. With an administrator's kubeconfig it sees more.
+    /// Exit code 1 if something is missing, 2 if something could not be looked at.
+    Preflight(PreflightArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Show all switches: what runs, what forwards, who is silent, who disagrees
+    ///
+    /// From the statuses of the Switches alone, with your own kubeconfig; no agent is asked. A switch whose agent was not heard of lately
+    /// is called stale, and its words do not count. Exit code 1 if a switch is degraded or differs, 2 if some could not be looked at.
+    Status(StatusArgs),
+    /// Explain one Service address, rung by rung, on every switch
+    ///
+    /// TARGET is an address, a prefix, NAMESPACE/SERVICE or a Service's name. Shows the Service, its endpoints, what MetalLB means to
+    /// announce (where its CRD is), and for each switch and next-hop the first rung that fails.
+    Explain(ExplainArgs),
+    /// Wait until no switch forwards to a node: is it safe to power it off?
+    ///
+    /// Exit code 0 only if every switch was heard of lately, could look, and forwards no Service address there; 1 if some still
+    /// do at the end of --timeout, 2 if some do not tell.
+    DrainCheck(DrainArgs),
+    /// Show how what runs differs from what shall run, for each switch
+    ///
+    /// Revisions, the plan that waits and why, and drift. Exit code 1 if something differs, 2 if some switches do not tell.
+    Diff(NamedArgs),
+    /// Show how the last changes of a switch ended
+    History(NamedArgs),
     /// Print the JSON Schema of switch.yaml
     Schema,
     /// Print the CustomResourceDefinitions, to be piped into kubectl apply -f -
@@ -313,6 +342,97 @@ pub struct VerifyArgs {
     /// Look again and again until nothing differs, for at most this long, e.g. 20s
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<Span>,
+}
+
+/// `preflight`.
+#[derive(Debug, Args)]
+pub struct PreflightArgs {
+    /// Inputs.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Address that the agent is to listen on
+    #[arg(long, env = "SWITCHLET_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9855")]
+    pub listen: String,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// How a person reaches the Switches.
+#[derive(Debug, Args)]
+pub struct FleetArgs {
+    /// Kubeconfig; else KUBECONFIG, else ~/.kube/config
+    #[arg(long, env = "SWITCHLET_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; else its current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace of the Switches
+    #[arg(short, long, env = "SWITCHLET_NAMESPACE", value_name = "NAME", default_value = "switchlet")]
+    pub namespace: String,
+    /// How old the word of an agent may be; agents write every 5 to 6 minutes when nothing changes
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub max_age: Span,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where from.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// List every Service address on which the switches are not alike, not only the first twenty
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Where from.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// An address, a prefix, NAMESPACE/SERVICE or SERVICE
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+}
+
+/// `drain-check`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Where from.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// Name of the Node
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    /// How long to wait; 0s looks once
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub timeout: Span,
+    /// Leave this switch out, because you know that it is off. May be given often
+    #[arg(long, value_name = "SWITCH")]
+    pub without: Vec<String>,
+}
+
+/// `diff` and `history`.
+#[derive(Debug, Args)]
+pub struct NamedArgs {
+    /// Where from.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// Names of switches; all if there are none
+    #[arg(value_name = "SWITCH")]
+    pub switches: Vec<String>,
 }
 
 /// `pause`.

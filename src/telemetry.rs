@@ -83,6 +83,17 @@ struct ConditionLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    r#type: &'static str,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StandingLabel {
+    standing: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
 }
@@ -93,6 +104,10 @@ pub struct Counters {
     vips: Family<StateLabel, Gauge>,
     writes: Family<WriteLabel, Counter>,
     conditions: Family<ConditionLabel, Gauge>,
+    reasons: Family<ReasonLabel, Gauge>,
+    admission: Family<StandingLabel, Gauge>,
+    guarded: Gauge,
+    last_write: Gauge<f64, AtomicU64>,
     events: Family<ResultLabel, Counter>,
     passes: Counter,
     look_seconds: Histogram,
@@ -117,6 +132,10 @@ impl Counters {
             vips: Family::default(),
             writes: Family::default(),
             conditions: Family::default(),
+            reasons: Family::default(),
+            admission: Family::default(),
+            guarded: Gauge::default(),
+            last_write: Gauge::default(),
             events: Family::default(),
             passes: Counter::default(),
             look_seconds: Histogram::new(looks),
@@ -130,71 +149,96 @@ impl Counters {
             start: Gauge::default(),
             time_to_program: Histogram::new(programmed),
         };
+        let registry = counters.registered();
+        counters.start.set(jiff::Timestamp::now().as_second());
+        (counters, registry)
+    }
+
+    fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("switchlet");
-        registry.register("vips", "Judged VIPs by state at the last look", counters.vips.clone());
-        registry.register("report_writes", "Writes to the API server", counters.writes.clone());
-        registry.register("condition", "1 for the status that a condition has", counters.conditions.clone());
-        registry.register("events", "Events, written or given up", counters.events.clone());
-        registry.register("passes", "Passes of the agent", counters.passes.clone());
+        registry.register("vips", "Judged VIPs by state at the last look", self.vips.clone());
+        registry.register("report_writes", "Writes to the API server", self.writes.clone());
+        registry.register("condition", "1 for the status that a condition has", self.conditions.clone());
+        registry.register("condition_reason", "1 for the reason that a condition has", self.reasons.clone());
+        registry.register(
+            "policy",
+            "1 for how the admission policy for agents stands: enforced, absent or unknown",
+            self.admission.clone(),
+        );
+        registry.register(
+            "guarded",
+            "1 if somebody else than the agent goes back when it cannot: a guard, or the switch itself",
+            self.guarded.clone(),
+        );
+        registry.register_with_unit(
+            "last_write_timestamp",
+            "Unix time of the last report that the API server took",
+            Unit::Seconds,
+            self.last_write.clone(),
+        );
+        registry.register("events", "Events, written or given up", self.events.clone());
+        registry.register("passes", "Passes of the agent", self.passes.clone());
         registry.register_with_unit(
             "look_duration",
             "Reading and judging the forwarding table",
             Unit::Seconds,
-            counters.look_seconds.clone(),
+            self.look_seconds.clone(),
         );
         registry.register_with_unit(
             "pass_duration",
             "A whole pass: inputs, configuration, look, report handed over",
             Unit::Seconds,
-            counters.pass_seconds.clone(),
+            self.pass_seconds.clone(),
         );
-        registry.register(
-            "config_applies",
-            "Times that commands were sent to the NOS",
-            counters.applies.clone(),
-        );
+        registry.register("config_applies", "Times that commands were sent to the NOS", self.applies.clone());
         registry.register(
             "config_drifts",
             "Times that running was found changed by somebody else",
-            counters.drifts.clone(),
+            self.drifts.clone(),
         );
         registry.register(
             "bundle_stale",
             "1 while the last good bundle is kept up because the API server has said nothing since the start",
-            counters.stale.clone(),
+            self.stale.clone(),
         );
         registry.register(
             "paused",
             "1 while somebody at the switch has paused it: nothing is written",
-            counters.paused.clone(),
+            self.paused.clone(),
         );
-        registry.register("issues", "Inputs that were skipped", counters.issues.clone());
+        registry.register("issues", "Inputs that were skipped", self.issues.clone());
         registry.register_with_unit(
             "last_look_timestamp",
             "Unix time of the last look that succeeded",
             Unit::Seconds,
-            counters.last_look.clone(),
+            self.last_look.clone(),
         );
         registry.register_with_unit(
             "start_timestamp",
             "Unix time of the agent's start",
             Unit::Seconds,
-            counters.start.clone(),
+            self.start.clone(),
         );
         registry.register_with_unit(
             "vip_time_to_program",
             "From a change of the expectation to a forwarding table that equals it",
             Unit::Seconds,
-            counters.time_to_program.clone(),
+            self.time_to_program.clone(),
         );
-        counters.start.set(jiff::Timestamp::now().as_second());
-        (counters, registry)
+        registry
     }
 
     /// A write to the API server.
     pub fn wrote(&self, object: &'static str, ok: bool) {
         let result = if ok { "ok" } else { "error" };
         self.writes.get_or_create(&WriteLabel { object, result }).inc();
+        if ok {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "seconds since 1970 fit a double for 285 million years"
+            )]
+            self.last_write.set(jiff::Timestamp::now().as_second() as f64);
+        }
     }
 
     /// A pass begins.
@@ -231,15 +275,30 @@ impl Counters {
         }
     }
 
-    /// The statuses of all conditions; those of others are withdrawn.
-    pub fn said(&self, all: impl Iterator<Item = (&'static str, String)>) {
+    /// Status and reason of all conditions; those of others are withdrawn.
+    pub fn said(&self, all: impl Iterator<Item = (&'static str, String, String)>) {
         self.conditions.clear();
-        for (r#type, status) in all {
+        self.reasons.clear();
+        for (r#type, status, reason) in all {
+            self.reasons.get_or_create(&ReasonLabel { r#type, reason }).set(1);
             for word in ["True", "False", "Unknown"] {
                 let label = ConditionLabel { r#type, status: word };
                 self.conditions.get_or_create(&label).set(i64::from(word == status));
             }
         }
+    }
+
+    /// How the admission policy for agents stands.
+    pub fn admission(&self, standing: &'static str) {
+        for word in ["enforced", "absent", "unknown"] {
+            let label = StandingLabel { standing: word };
+            self.admission.get_or_create(&label).set(i64::from(word == standing));
+        }
+    }
+
+    /// Somebody else goes back when the agent cannot.
+    pub fn guarded(&self, is: bool) {
+        self.guarded.set(i64::from(is));
     }
 
     /// The last good bundle is kept up without the API server.

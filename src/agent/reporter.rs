@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cluster::OwnNode;
 use crate::cluster::chain;
-use crate::cluster::report::{NodeReport, ReportError, Writer};
+use crate::cluster::report::{NodeReport, ReportError, Writer, seconds};
 use crate::net::{Backoff, spread};
 use crate::telemetry::Counters;
 
@@ -67,6 +67,8 @@ enum Due {
 struct Sent {
     node: Option<(String, NodeReport)>,
     switch: Option<(String, Value)>,
+    /// The Switch's heartbeat, likewise.
+    switch_beat_at: Option<Instant>,
     written_at: Option<Instant>,
     heartbeat_at: Option<Instant>,
     not_before: Option<Instant>,
@@ -97,6 +99,8 @@ impl Sent {
             return Due::Now;
         }
         let heartbeat = self.heartbeat_at.unwrap_or(now + HEARTBEAT);
+        let beat = self.switch_beat_at.filter(|_| say.switch.is_some());
+        let heartbeat = beat.map_or(heartbeat, |at| at.min(heartbeat));
         if heartbeat <= now { Due::Now } else { Due::At(heartbeat.min(now + ECHO.max(self.echo_left(now)))) }
     }
 
@@ -125,13 +129,21 @@ impl Sent {
                 Err(error) => failed |= self.complain(&error),
             }
         }
+        // What is due a little later anyway goes along: one burst in five minutes, not two.
+        let soon = Instant::now() + HEARTBEAT_JITTER;
         if let Some((uid, status)) = &say.switch
-            && self.switch.as_ref() != Some(&(uid.clone(), status.clone()))
+            && (self.switch.as_ref() != Some(&(uid.clone(), status.clone()))
+                || self.switch_beat_at.is_none_or(|at| at <= soon))
         {
-            let result = writer.switch(status).await;
+            let mut beating = status.clone();
+            beating["heartbeat"] = json!(seconds(Timestamp::now()));
+            let result = writer.switch(&beating).await;
             counters.wrote("Switch", result.is_ok());
             match result {
-                Ok(()) => self.switch = Some((uid.clone(), status.clone())),
+                Ok(()) => {
+                    self.switch = Some((uid.clone(), status.clone()));
+                    self.switch_beat_at = Some(Instant::now() + self.beat());
+                }
                 Err(error) => failed |= self.complain(&error),
             }
         }
@@ -143,7 +155,7 @@ impl Sent {
             self.attempts = 0;
             self.not_before = None;
             self.written_at = Some(now);
-            self.heartbeat_at = Some(now + HEARTBEAT + self.jitter(HEARTBEAT_JITTER));
+            self.heartbeat_at = Some(now + self.beat());
         }
     }
 
@@ -152,6 +164,10 @@ impl Sent {
             tracing::warn!(error = %chain(error), "the API server did not take the report; retrying");
         }
         true
+    }
+
+    fn beat(&self) -> Duration {
+        HEARTBEAT + self.jitter(HEARTBEAT_JITTER)
     }
 
     fn jitter(&self, most: Duration) -> Duration {

@@ -13,6 +13,7 @@ use crate::change::pause::{Pause, Standing};
 use crate::change::{ApplyPolicy, ChangeStatus};
 use crate::cluster::OwnNode;
 use crate::cluster::report::{NodeReport, Stamped, seconds};
+use crate::health::chronicle::Chronicle;
 use crate::health::clock::Judgement;
 use crate::health::condition::{self, CONFIG_APPLIED, Condition, FIB_SYNCED, Reason, Status};
 use crate::health::spread;
@@ -68,6 +69,8 @@ pub struct Outcome<'a> {
     pub validator: &'static str,
     /// Who goes back if the agent does not: `host`, `pod` or `none`.
     pub guard: &'a str,
+    /// Whether the admission policy for agents is in force: `enforced`, `absent` or `unknown`.
+    pub admission: &'static str,
     /// What the look found; `None` if nothing can be judged yet.
     pub judged: Option<Result<&'a Judgement, &'a str>>,
     /// Words of an earlier life may still stand.
@@ -94,12 +97,20 @@ pub struct Speaker {
     /// The drift that is shown, since when, and until when it is waited for.
     drift: Option<(Drift, Timestamp, Option<Timestamp>)>,
     next_hops: BTreeMap<String, (usize, Timestamp)>,
+    /// How the last changes ended.
+    chronicle: Chronicle,
 }
 
 impl Speaker {
-    /// A speaker that has said nothing yet; `ready` is the generation that an earlier life was done with.
-    pub fn new(ready: Option<(String, i64)>) -> Self {
-        Self { ready, ..Self::default() }
+    /// A speaker that has said nothing yet; `ready` is the generation that an earlier life was done with, `chronicle` what it
+    /// has to tell.
+    pub fn new(ready: Option<(String, i64)>, chronicle: Chronicle) -> Self {
+        Self { ready, chronicle, ..Self::default() }
+    }
+
+    /// How the last changes ended.
+    pub fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
     }
 
     /// The generation that is done with.
@@ -162,6 +173,9 @@ impl Speaker {
         if let Some(words) = outcome.pause.words() {
             applied = condition::paused(applied, &words);
         }
+        let revision = if input.is_ok() { outcome.desired.revision.as_ref() } else { None };
+        let revision = revision.unwrap_or(&outcome.desired.wanted);
+        self.chronicle.note(outcome.now, revision, &applied, outcome.plan);
         self.applied = Some(applied.clone());
         // Work under way is no fault: what was said stands until it is known how it ends.
         let known = self.conditions.get(CONFIG_APPLIED).map(|stamped| stamped.condition.clone());
@@ -255,6 +269,7 @@ impl Speaker {
             "failedResources": issues,
             "omittedResources": outcome.verdict.issues.len() - issues.len(),
             "capabilities": capabilities(outcome),
+            "history": self.chronicle.settled(),
         });
         if let (Value::Object(fields), Some(applied)) = (&mut status, applied) {
             fields.insert("appliedRevision".to_owned(), applied.into());
@@ -432,8 +447,9 @@ fn paused(standing: &Standing) -> Option<Value> {
 
 /// What this switch can do, as far as it was found out.
 fn capabilities(outcome: &Outcome<'_>) -> Value {
-    let Outcome { hand, fib, validator, guard, .. } = outcome;
-    let mut capabilities = json!({"hand": hand, "fib": fib, "validator": validator, "guard": guard});
+    let Outcome { hand, fib, validator, guard, admission, .. } = outcome;
+    let mut capabilities =
+        json!({"hand": hand, "fib": fib, "validator": validator, "guard": guard, "policy": admission});
     let hashing = outcome.judged.and_then(Result::ok).map(|judgement| judgement.hashing).unwrap_or_default();
     for (name, value) in spread::capabilities(&outcome.desired.platform, hashing) {
         capabilities[name] = value.into();

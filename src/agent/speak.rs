@@ -15,14 +15,23 @@ use super::tell::{About, Kind, News, Teller};
 use crate::change::drift::{Drift, Fate};
 use crate::change::{Dialect, Target};
 use crate::cluster::events::{Record, Regarding};
+use crate::cluster::policy;
 use crate::fib::FibReader;
 use crate::health::Word;
 use crate::health::clock::Judgement;
 use crate::health::condition::{FIB_SYNCED, Status};
+use crate::intent::snapshot::Issue;
 use crate::intent::switch::SwitchObject;
 use crate::nos::NosDriver;
 use crate::rib::RibReader;
 use crate::telemetry::Published;
+
+/// What is wrong where the agent's token may write more than its own switch's words.
+fn unbounded() -> Issue {
+    let message = "the API server would have let this agent's token write another Node: apply manifests/policy.yaml, and give \
+                   the agent its pod's own token";
+    Issue::new("ValidatingAdmissionPolicy switchlet-agent-nodes", "PolicyNotEnforced", message)
+}
 
 /// When drift that waits is put back, by the wall clock.
 fn put_back_at(drift: &Drift, now: Timestamp) -> Option<Timestamp> {
@@ -87,6 +96,13 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.desired.settings.as_ref().map_or("default", |settings| &settings.network_instance);
         let mut verdict = say::verdict(&self.parts.me, now, &self.desired, judged, instance);
         verdict.issues.extend(self.remarks.iter().chain(&self.unsaved).cloned());
+        let admission = self.parts.admission.as_ref().map(|standing| standing.borrow().clone());
+        if admission == Some(policy::Standing::Absent) {
+            verdict.issues.push(unbounded());
+        }
+        let admission = admission.as_ref().map_or("unknown", policy::Standing::word);
+        self.parts.counters.admission(admission);
+        self.parts.counters.guarded(self.parts.guarding.form() != "none");
         if judged.is_some() {
             self.parts.counters.looked(&verdict, took, matches!(judged, Some(Ok(_))));
         }
@@ -114,6 +130,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
                 fib: F::NAME,
                 validator: self.validation.by(),
                 guard: self.parts.guarding.form(),
+                admission,
                 plan: self.machine.plan(),
                 policy: self.desired.apply.policy.into(),
                 pause: self.parts.pause.standing(),
@@ -137,7 +154,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             }
             news.extend(issues);
             self.tell(news);
-            let words = report.conditions.iter().map(|(kind, s)| (*kind, s.condition.status.to_string()));
+            let words = report.conditions.iter().map(|(kind, s)| {
+                (*kind, s.condition.status.to_string(), format!("{:?}", s.condition.reason))
+            });
             self.parts.counters.said(words);
             to_say.node = Some(report);
             let uid = switch.and_then(|switch| switch.metadata.uid.clone());

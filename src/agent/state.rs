@@ -12,6 +12,7 @@ use super::desired::Remembered;
 use crate::change::Memory;
 use crate::change::consent::History;
 use crate::files;
+use crate::health::chronicle::Chronicle;
 use crate::health::clock::{Clocks, Judge};
 
 /// What every version of `confirmed.json` has.
@@ -60,6 +61,11 @@ impl StateFolder {
             ));
         }
         serde_json::from_slice(&bytes).map_err(torn)
+    }
+
+    /// How the changes of an earlier life ended; none if that cannot be read, because nothing depends on it.
+    pub fn chronicle(&self) -> Chronicle {
+        self.read("chronicle.json").unwrap_or_default()
     }
 
     /// The bundle in force and its neighbours.

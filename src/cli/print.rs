@@ -108,7 +108,7 @@ fn row(vip: &VipVerdict) -> [String; 6] {
 }
 
 /// Columns as wide as their widest cell, three spaces apart, as kubectl prints them.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

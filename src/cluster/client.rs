@@ -46,18 +46,24 @@ pub struct Way<'a> {
     pub servers: &'a [String],
     /// Network device or VRF that every connection is bound to.
     pub device: Option<&'a str>,
+    /// Context of the kubeconfig; else its current one.
+    pub context: Option<&'a str>,
 }
 
 /// Connects by `kubeconfig`, else `KUBECONFIG`, else the pod's token. Nothing is sent yet.
 pub async fn connect(kubeconfig: Option<&Path>, way: Way<'_>) -> anyhow::Result<Clients> {
-    let mut config = match kubeconfig {
-        Some(path) => {
+    let options =
+        KubeConfigOptions { context: way.context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = match (kubeconfig, way.context) {
+        (Some(path), _) => {
             let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .context("using the kubeconfig")?
+            Config::from_custom_kubeconfig(file, &options).await.context("using the kubeconfig")?
         }
-        None => Config::infer().await.context("finding a kubeconfig or the pod's token")?,
+        (None, Some(_)) => {
+            let file = Kubeconfig::read().context("reading the kubeconfig")?;
+            Config::from_custom_kubeconfig(file, &options).await.context("using the kubeconfig")?
+        }
+        (None, None) => Config::infer().await.context("finding a kubeconfig or the pod's token")?,
     };
     if let Some(device) = way.device {
         let known = Path::new("/sys/class/net").join(device).exists();

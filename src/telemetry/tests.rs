@@ -13,7 +13,8 @@ fn table() -> String {
     let (counters, registry) = Counters::new();
     // A family shows its labels with its first value.
     counters.wrote("Node", true);
-    counters.said([("switchlet.io/FIBSynced", "True".to_owned())].into_iter());
+    counters.said([("switchlet.io/FIBSynced", "True".to_owned(), "InSync".to_owned())].into_iter());
+    counters.admission("enforced");
     counters.written();
     counters.vips.get_or_create(&StateLabel { state: StateValue::ok }).set(0);
     let mut text = String::new();

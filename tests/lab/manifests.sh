@@ -53,9 +53,9 @@ sw() { k -n switchlet get switch "$1" -o "jsonpath={$2}"; }
 patch() { k -n switchlet patch switch leaf1 --type=merge -p "$1"; }
 # A Switch from the given spec, judged by the server and not stored.
 try_spec() { echo "{apiVersion: switchlet.io/v1alpha1, kind: Switch, metadata: {name: x, namespace: switchlet}, spec: $1}" | k create --dry-run=server -f -; }
-say_status() { # AS STATUS: what an agent does
-	echo "{apiVersion: switchlet.io/v1alpha1, kind: Switch, metadata: {name: leaf1, namespace: switchlet}, status: $2}" >"$work/status.yaml"
-	k "$1" apply --server-side --subresource=status --field-manager=switchlet -f "$work/status.yaml"
+say_status() { # STATUS: what the agent of leaf1 does
+	echo "{apiVersion: switchlet.io/v1alpha1, kind: Switch, metadata: {name: leaf1, namespace: switchlet}, status: $1}" >"$work/status.yaml"
+	as_agent "$bound" apply --server-side --subresource=status --field-manager=switchlet -f "$work/status.yaml"
 }
 AGENT=--as=system:serviceaccount:switchlet:agent
 can() { k auth can-i "$@" "$AGENT"; }
@@ -152,7 +152,7 @@ change() { # AS NAME HOLDER [MORE-METADATA]: an update of what is there
 # A new policy takes a moment to act.
 for _ in {1..50}; do make "$bound" racks-0 leaf2 >/dev/null 2>&1 || break; sleep 0.1; done
 for held in 0:leaf1 1:leaf2 2:-; do lease "racks-${held%:*}" "${held#*:}" | k create -f - >/dev/null; done
-check "the policy compiles without a warning" equals "" k get validatingadmissionpolicy switchlet-agent-leases -o 'jsonpath={.status.typeChecking.expressionWarnings}'
+check "the policies compile without a warning" equals "" k get validatingadmissionpolicy -o 'jsonpath={.items[*].status.typeChecking.expressionWarnings}'
 check "an agent makes a Lease of its own" make "$bound" racks-3 leaf1
 check "or an empty one" make "$bound" racks-3 -
 check "but not with another name" refused 'may not write the name "leaf2" into a lease' make "$bound" racks-3 leaf2
@@ -178,21 +178,22 @@ vip() {
 		differences: [{nextHop: 192.168.1.11, node: null, kind: missing, rung: NotInFib, since: \"$now\"}]}"
 }
 vips() { local n; for n in $(seq "$1"); do printf '%s%s' "${comma:-}" "$(vip "$n")"; local comma=,; done; }
-check "the agent writes a status, empty fields as null too" say_status "$AGENT" "{observedGeneration: 3, verdict: differs, vipsOk: 3/4,
-	counts: {vips: 4, ok: 3}, appliedRevision: abc, wantedRevision: abc, plan: {hash: 0123456789ab, lines: [+a, -b]}, omittedVips: 0,
-	conditions: [$(condition Ready True Applied 2), $(condition Verified False SwitchDiverged 3)],
+check "the agent writes a status, empty fields as null too" say_status "{observedGeneration: 3, verdict: differs, vipsOk: 3/4,
+	counts: {vips: 4, ok: 3}, appliedRevision: abc, wantedRevision: abc, plan: {hash: 0123456789ab, class: add, lines: [+a, -b]}, omittedVips: 0,
+	conditions: [$(condition Ready True Applied 2), $(condition Applied True Applied 3), $(condition Verified False SwitchDiverged 3)],
 	vips: [$(vip 10), {prefix: 203.0.113.11/32, state: ok, rung: null, since: null, differences: []}],
 	nextHops: [{nextHop: 192.168.1.11, node: worker-1, vips: 3, since: \"$now\"}],
 	failedResources: [{object: Service shop/x, reason: InvalidObject, message: m}],
-	capabilities: {hand: exec, frr: 8.4.4}, heartbeat: \"$now\"}"
-check "kubectl shows it" equals "leaf1 frr True Applied 3/4 abc" \
-	bash -c "tests/lab/lab k -n switchlet get sw leaf1 --no-headers | awk '{ print \$1, \$2, \$3, \$4, \$6, \$7 }'"
+	capabilities: {hand: exec, frr: 8.4.4}, heartbeat: \"$now\",
+	history: [{at: \"$now\", revision: abc, result: Applied, reason: Applied, class: policy, plan: 0123456789ab, message: m}]}"
+check "kubectl shows it" equals "leaf1 frr abc True False 3/4 add" \
+	bash -c "tests/lab/lab k -n switchlet get sw leaf1 --no-headers | awk '{ print \$1, \$2, \$3, \$4, \$5, \$6, \$7 }'"
 check "a Ready of the generation before does not count" refused "timed out" \
 	k -n switchlet wait --for=condition=Ready --timeout=1s switch/leaf1
-check "one of this generation does" eval 'say_status "$AGENT" "{observedGeneration: 3, conditions: [$(condition Ready True Applied 3)]}" &&
+check "one of this generation does" eval 'say_status "{observedGeneration: 3, conditions: [$(condition Ready True Applied 3)]}" &&
 	k -n switchlet wait --for=condition=Ready --timeout=1s switch/leaf1'
-check "200 VIPs fit" say_status "$AGENT" "{vips: [$(vips 200)]}"
-check "201 do not" refused "must have at most 200 items" say_status "$AGENT" "{vips: [$(vips 201)]}"
+check "200 VIPs fit" say_status "{vips: [$(vips 200)]}"
+check "201 do not" refused "must have at most 200 items" say_status "{vips: [$(vips 201)]}"
 check "kubectl get switchlet lists the category" equals "switch.switchlet.io/leaf1 switch.switchlet.io/leaf2" \
 	bash -c "tests/lab/lab k -n switchlet get switchlet -o name | paste -sd' '"
 

@@ -28,6 +28,7 @@ mod scene;
 #[path = "../support/switch.rs"]
 mod switch;
 
+mod alerts;
 mod bad;
 mod changes;
 mod commit;

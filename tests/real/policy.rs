@@ -51,14 +51,12 @@ fn ours(kind: &str) -> Value {
 }
 
 /// Server-side apply of a Node's status, as the agent does it.
-fn applied(metadata: Value, status: Value) -> (&'static str, Value) {
-    let mut node = json!({"apiVersion": "v1", "kind": "Node", "status": status});
-    node["metadata"] = metadata;
-    (SSA, node)
+fn applied(metadata: &Value, status: &Value) -> (&'static str, Value) {
+    (SSA, json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status}))
 }
 
 fn says(conditions: &[Value]) -> (&'static str, Value) {
-    applied(json!({"name": "leaf1"}), json!({"conditions": conditions}))
+    applied(&json!({"name": "leaf1"}), &json!({"conditions": conditions}))
 }
 
 fn event(instance: &str, regarding: &Value) -> (&'static str, Value) {
@@ -111,8 +109,8 @@ fn allowed() -> Vec<Try> {
         json!({"apiVersion": "v1", "kind": "Service", "namespace": "default", "name": "web", "uid": "x"});
     let all = [ours("ConfigApplied"), ours("FIBSynced"), ours("FabricReachable")];
     let labelled = applied(
-        json!({"name": "leaf1", "labels": {"switchlet.io/health": "degraded"}}),
-        json!({"conditions": all}),
+        &json!({"name": "leaf1", "labels": {"switchlet.io/health": "degraded"}}),
+        &json!({"conditions": all}),
     );
     let worse = condition("switchlet.io/FIBSynced", "False");
     let deleted = json!({"status": {"conditions": [{"$patch": "delete", "type": "switchlet.io/FIBSynced"}]}});
@@ -170,7 +168,7 @@ fn refused() -> Vec<Try> {
     let said = json!({"status": {"observedGeneration": 1, "verdict": "ok"}});
     let spec = json!({"spec": {"configMaps": [{"name": "x"}]}});
     let held = json!({"spec": {"holderIdentity": "leaf1"}});
-    let leaf2 = applied(json!({"name": "leaf2"}), json!({"conditions": [ours("FIBSynced")]}));
+    let leaf2 = applied(&json!({"name": "leaf2"}), &json!({"conditions": [ours("FIBSynced")]}));
     let core = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": {"generateName": "x-"}, "reason": "InSync", "type": "Normal",
         "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": "leaf2"}, "source": {"component": "kubelet"},

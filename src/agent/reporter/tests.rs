@@ -57,6 +57,19 @@ fn a_change_is_written_at_once_and_sameness_only_as_a_heartbeat() {
 }
 
 #[test]
+fn the_switch_has_a_heartbeat_of_its_own_and_only_where_there_is_one() {
+    let now = Instant::now();
+    let mut state = sent("u1", Status::True, now);
+    state.switch = Some(("s1".to_owned(), json!({})));
+    state.switch_beat_at = Some(now + Duration::from_secs(100));
+    let mut same = say(Status::True, node("u1", Some("True")));
+    assert!(!is_due(&state, &same, now + Duration::from_secs(200)), "there is no Switch any more");
+    same.switch = state.switch.clone();
+    assert!(!is_due(&state, &same, now + Duration::from_secs(99)));
+    assert!(is_due(&state, &same, now + Duration::from_secs(100)));
+}
+
+#[test]
 fn the_echo_of_a_write_is_waited_for_and_a_loss_is_mended() {
     let now = Instant::now();
     let state = sent("u1", Status::True, now);

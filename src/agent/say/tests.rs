@@ -75,6 +75,7 @@ impl Pass {
             fib: "kernel",
             validator: "frr",
             guard: "none",
+            admission: "enforced",
             judged: Some(Ok(&self.judgement)),
             grace: false,
             switch: Some(&switch),
