@@ -119,6 +119,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         let coming = facts.and_then(|facts| self.parts.deriver.coming(&target.bundle, facts));
         let verifier = &mut self.parts.verifier;
         let forwarding = match (&coming, &self.desired.settings) {
+            // A switch that retires lets its VIPs go: that is what was asked for.
+            _ if target.bundle.is_empty() => Ok(Forwarding::default()),
             (Some(expectation), _) => verifier.forwarding(expectation).await,
             (None, Some(_)) => verifier.forwarding(&self.desired.expectation).await,
             // Nobody knows what the cluster wants: nothing is missed.

@@ -19,6 +19,7 @@ on_each_frr!(
     told_to_stop_it_settles_first,
     the_guard_may_die_too,
     without_a_way_back_on_disk_nothing_is_changed,
+    a_switch_that_retires_lets_its_vips_go,
 );
 
 fn a_filter_that_drops_all_vips_is_undone(release: Release) {
@@ -270,4 +271,28 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
+}
+
+fn a_switch_that_retires_lets_its_vips_go(release: Release) {
+    let Some(mut scene) = Scene::up(release) else { return };
+    let agent = scene.switch.agent();
+    scene.well(&agent);
+    let from = agent.log().len();
+    let path = scene.switch.cluster.join("objects.yaml");
+    let objects = fs::read_to_string(&path).unwrap();
+    let retired = objects.replace("apply: {confirmTimeout", "apply: {policy: Retired, confirmTimeout");
+    assert_ne!(objects, retired);
+    fs::write(&path, retired).unwrap();
+    wait_for("nothing of ours runs", SOON, || {
+        let running = scene.switch.lab.running("leaf1");
+        if running.contains("SWITCHLET-") || running.contains("router bgp") { Err(running) } else { Ok(()) }
+    });
+    let startup = || String::from_utf8(scene.switch.startup()).unwrap();
+    assert!(eventually(SOON, || !startup().contains("SWITCHLET-")), "{}", startup());
+    // Longer than it would take to miss what went, and to bring it back.
+    std::thread::sleep(Duration::from_secs(8));
+    let running = scene.switch.lab.running("leaf1");
+    assert!(!running.contains("SWITCHLET-"), "{running}");
+    assert!(!agent.log()[from..].contains("was undone"), "{}", &agent.log()[from..]);
+    assert_eq!(scene.hops(), 0);
 }

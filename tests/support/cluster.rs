@@ -121,13 +121,8 @@ impl Fabric {
         let number = |peer: &Value, key: &str| peer[key].as_u64().unwrap_or_default();
         peers
             .iter()
-            // FRR computes the time from the uptime in whole seconds.
             .map(|(peer, of)| {
-                (
-                    peer.clone(),
-                    number(of, "peerUptimeEstablishedEpoch") / 10,
-                    number(of, "connectionsDropped"),
-                )
+                (peer.clone(), number(of, "peerUptimeEstablishedEpoch"), number(of, "connectionsDropped"))
             })
             .collect()
     }
@@ -206,5 +201,16 @@ impl Fabric {
                 fs::read_to_string(entry.path().join("cgroup")).ok()?.contains(&id).then_some(pid)
             })
             .expect("its process")
+    }
+}
+
+/// The same sessions: none was dropped, and none is new.
+pub fn same_sessions(before: &[(String, u64, u64)], now: &[(String, u64, u64)], what: &str) {
+    let told = || format!("{what}: {now:?}, was {before:?}");
+    assert_eq!(now.len(), before.len(), "{}", told());
+    for (now, before) in now.iter().zip(before) {
+        assert_eq!((&now.0, now.2), (&before.0, before.2), "{}", told());
+        // FRR computes the time from the uptime in whole seconds.
+        assert!(now.1.abs_diff(before.1) <= 2, "{}", told());
     }
 }
