@@ -39,7 +39,7 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 ##@ Work
 
 .PHONY: test
-test: deps kube frr flux ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
+test: deps kube frr flux metallb ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
 	@echo '==> the static binary, for the image'
 	@$(MAKE) --no-print-directory static PROFILE=lab
 	@echo '==> tests'
@@ -56,7 +56,7 @@ lint: ## formatting, clippy, shellcheck, licences
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo '==> shellcheck'; \
-		shellcheck -x -P tests/lab:tests/lab/flux tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh tests/lab/frr/*.sh tests/lab/flux/*.sh .ci/*; \
+		shellcheck -x -P tests/lab:tests/lab/flux:tests/lab/metallb tests/lab/lab tests/lab/*.sh tests/lab/lib/*.sh tests/lab/kube/*.sh tests/lab/frr/*.sh tests/lab/flux/*.sh tests/lab/metallb/*.sh .ci/*; \
 	else echo '==> no shellcheck here: scripts are not checked'; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
 	else echo '==> no cargo-deny here: licences and sources are not checked'; fi
@@ -109,6 +109,10 @@ frr:
 .PHONY: flux
 flux:
 	@assets=$$(tests/lab/flux/assets.sh) && echo "==> Flux for the lab: $$assets"
+
+.PHONY: metallb
+metallb:
+	@assets=$$(tests/lab/metallb/assets.sh) && echo "==> MetalLB for the lab: $$assets"
 
 .PHONY: kube
 kube:
