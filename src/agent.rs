@@ -351,6 +351,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if self.gathered.is_none() {
             return self.without_api().await;
         }
+        taken |= self.locate().await;
         let departed = self.desired.next.is_some_and(|at| Timestamp::now() >= at);
         if let (true, false, Some(gathered)) = (departed, taken, self.gathered.clone()) {
             self.take(gathered).await;
@@ -424,6 +425,21 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         self.desired = desired;
         self.gathered = Some(gathered);
         self.want(now);
+    }
+
+    /// Looks which of MetalLB's peers this switch is; true if that was news.
+    async fn locate(&mut self) -> bool {
+        let asked = self.parts.inputs.peer_addresses();
+        if asked.is_empty() {
+            return false;
+        }
+        let Some(own) = self.parts.verifier.own(asked).await else { return false };
+        if !self.parts.inputs.locate(own) {
+            return false;
+        }
+        let Ok(gathered) = self.parts.inputs.gather() else { return false };
+        self.take(gathered).await;
+        true
     }
 
     /// A pass before the inputs are complete. After a while the bundle in force is kept up from memory.

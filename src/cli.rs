@@ -218,7 +218,8 @@ async fn open(args: &InputArgs) -> anyhow::Result<Opened> {
     };
     let namespace = args.namespace.clone().or_else(pod_namespace).unwrap_or_else(|| "switchlet".to_owned());
     Ok(Opened {
-        inputs: Inputs::open(&args.node, &namespace, folders, clients.as_ref()),
+        inputs: Inputs::open(&args.node, &namespace, folders, clients.as_ref())
+            .with_metallb_in(&args.metallb_namespace),
         deriver: Deriver::new(&args.node, kit::language(args.nos), args.secrets_dir.clone()),
         nos: args.nos,
         places: Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() },
@@ -341,6 +342,9 @@ async fn verify_on<F: FibReader, R: RibReader>(
         return Ok(complain(problem));
     }
     let verdict = loop {
+        if located(&mut opened, &mut verifier, &desired).await {
+            (desired, _) = desired_once(&mut opened, timeout.0).await?;
+        }
         let verdict = two_looks(&inputs.node, &mut verifier, &desired).await?;
         if verdict.verdict == Word::Ok || Instant::now() >= deadline {
             break verdict;
@@ -356,6 +360,25 @@ async fn verify_on<F: FibReader, R: RibReader>(
         Word::Differs => DIFFERS,
         Word::Unknown => BLIND,
     })
+}
+
+/// Looks which of MetalLB's peers this switch is; true if that was news.
+async fn located<F: FibReader, R: RibReader>(
+    opened: &mut Opened,
+    verifier: &mut Verifier<F, R>,
+    desired: &Desired,
+) -> bool {
+    if let Some(settings) = &desired.settings {
+        verifier.enter(&settings.network_instance);
+    }
+    let asked = opened.inputs.peer_addresses();
+    if asked.is_empty() {
+        return false;
+    }
+    match verifier.own(asked).await {
+        Some(own) => opened.inputs.locate(own),
+        None => false,
+    }
 }
 
 /// Looks twice; what still differs at the second look is called diverged.

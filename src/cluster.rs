@@ -28,6 +28,7 @@ pub mod events;
 pub mod fleet;
 mod kinds;
 pub mod leases;
+mod metallb;
 pub mod policy;
 mod pool;
 pub mod preflight;
@@ -102,6 +103,7 @@ struct Stores {
     switches: Store<()>,
     switch: Store<SwitchObject>,
     texts: BTreeMap<String, Store<OneMap>>,
+    metallb: metallb::Stores,
 }
 
 /// One Node.
@@ -130,6 +132,7 @@ pub struct ClusterWatch {
     tick: watch::Sender<u64>,
     tasks: Vec<JoinHandle<()>>,
     maps: BTreeMap<String, JoinHandle<()>>,
+    metallb: metallb::Followed,
 }
 
 impl Drop for ClusterWatch {
@@ -151,6 +154,7 @@ impl ClusterWatch {
             tick,
             tasks: Vec::new(),
             maps: BTreeMap::new(),
+            metallb: metallb::Followed::default(),
         };
         let own = watcher::Config::default().fields(&format!("metadata.name={me}"));
         let switches: Api<SwitchResource> = Api::namespaced(client.clone(), namespace);
@@ -163,6 +167,7 @@ impl ClusterWatch {
             let names: Api<SwitchName> = Api::namespaced(client.clone(), namespace);
             this.spawn(names, watcher::Config::default(), |s| &mut s.switches, |_| Some(()));
             this.nodes(Api::all(client), watcher::Config::default());
+            this.watch_definitions();
         } else {
             this.nodes(Api::all(client), own);
         }
@@ -185,10 +190,15 @@ impl ClusterWatch {
         };
         drop(stores);
         self.follow(&names);
+        let metallb = if self.wanted.facts { self.follow_metallb()? } else { metallb::Known::default() };
         let stores = locked(&self.stores);
         let own = ObjectName { namespace: String::new(), name: self.me.clone() };
         let own = stores.nodes.as_ref()?.get(&own).and_then(|node| node.own.clone());
-        let facts = if self.wanted.facts { Some(facts(&stores)?) } else { None };
+        let facts = if self.wanted.facts {
+            Some(ClusterFacts { metallb: metallb.0, ..facts(&stores)? })
+        } else {
+            None
+        };
         let mut issues = Vec::new();
         let texts = match &switch {
             Some(switch) if self.wanted.texts => Some(texts(&stores, switch, &mut issues)?),
@@ -209,12 +219,13 @@ impl ClusterWatch {
         let mut need = |complete: bool, what: &'static str| (!complete).then(|| missing.push(what));
         need(stores.switch.is_some(), "Switch");
         need(stores.nodes.is_some(), "Nodes");
+        need(stores.texts.values().all(Option::is_some), "ConfigMaps");
         if self.wanted.facts {
             need(stores.services.is_some(), "Services");
             need(stores.slices.is_some(), "EndpointSlices");
             need(stores.switches.is_some(), "Switches");
+            missing.extend(stores.metallb.missing());
         }
-        need(stores.texts.values().all(Option::is_some), "ConfigMaps");
         missing
     }
 

@@ -5,6 +5,7 @@ pub mod departures;
 pub mod language;
 pub mod lint;
 pub mod literal;
+pub mod metallb;
 pub mod nexthops;
 pub mod platform;
 pub mod render;

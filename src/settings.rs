@@ -131,6 +131,9 @@ pub struct Inputs {
     /// Namespace of the Switch and its ConfigMaps [default: the pod's, else switchlet]
     #[arg(long, env = "SWITCHLET_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
+    /// Namespace in which MetalLB runs: its objects anywhere else mean nothing to it
+    #[arg(long, env = "SWITCHLET_METALLB_NAMESPACE", value_name = "NAME", default_value = crate::intent::metallb::NAMESPACE)]
+    pub metallb_namespace: String,
     /// Network operating system [default: the Switch's, else frr]
     #[arg(long, env = "SWITCHLET_NOS", value_name = "NAME")]
     pub nos: Option<Nos>,

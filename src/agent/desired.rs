@@ -15,7 +15,6 @@ use crate::change::Target;
 use crate::change::diff::Candidate;
 use crate::files::secret;
 use crate::health::condition::{InputProblem, Reason, Status};
-use crate::intent::announce::Advertisement;
 use crate::intent::departures::{Departures, Word};
 use crate::intent::language::{Language, Unfit};
 use crate::intent::nexthops::{self, Expectation, Peers};
@@ -365,7 +364,7 @@ impl Deriver {
     }
 
     fn expect(&self, settings: &SwitchSettings, facts: &ClusterFacts) -> Expectation {
-        nexthops::expect(&self.me, settings, facts, &[Advertisement::plain()])
+        nexthops::expect(&self.me, settings, facts)
     }
 
     fn secrets(&self, settings: &SwitchSettings) -> Result<BTreeMap<String, String>, InputProblem> {

@@ -3,6 +3,8 @@
 //! A kubelet volume lags the API by a minute; reading the same ConfigMap by both ways would go old, new, old. So the
 //! source is chosen once per process.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +56,11 @@ pub struct Inputs {
     folder_watch: Option<FolderWatch>,
     read: Read,
     next_read: Instant,
+    metallb_namespace: Option<String>,
+    /// Addresses of MetalLB's peers, as they were last gathered.
+    peer_addresses: BTreeSet<IpAddr>,
+    /// Those of them that are this switch's own.
+    here: Option<BTreeSet<IpAddr>>,
 }
 
 /// The last reading of the folders.
@@ -81,9 +88,28 @@ impl Inputs {
             folder_watch: None,
             read: Read::default(),
             next_read: Instant::now(),
+            metallb_namespace: None,
+            peer_addresses: BTreeSet::new(),
+            here: None,
         };
         inputs.read_folders();
         inputs
+    }
+
+    /// MetalLB runs in this namespace, not in that of its own manifests.
+    #[must_use]
+    pub fn with_metallb_in(self, namespace: &str) -> Self {
+        Self { metallb_namespace: Some(namespace.to_owned()), ..self }
+    }
+
+    /// Addresses of MetalLB's peers: which of them are this switch's own, its forwarding table knows.
+    pub fn peer_addresses(&self) -> &BTreeSet<IpAddr> {
+        &self.peer_addresses
+    }
+
+    /// These are this switch's own; true if that is news, and everything has to be gathered again.
+    pub fn locate(&mut self, own: BTreeSet<IpAddr>) -> bool {
+        self.here.replace(own.clone()) != Some(own)
     }
 
     /// A way to ask the API server again about one Service; absent where the facts come from a folder.
@@ -169,6 +195,9 @@ impl Inputs {
             }
         };
         facts.issues.extend(issues);
+        self.peer_addresses = facts.metallb.as_ref().map(|all| all.peer_addresses()).unwrap_or_default();
+        facts.here.clone_from(&self.here);
+        facts.metallb_namespace.clone_from(&self.metallb_namespace);
         Ok(Gathered { bundle, facts, switch, node: from_api.and_then(|api| api.node) })
     }
 

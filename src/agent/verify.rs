@@ -19,7 +19,7 @@ use crate::health::spread;
 use crate::intent::nexthops::Expectation;
 use crate::intent::settings::SwitchSettings;
 use crate::intent::snapshot::ObjectName;
-use crate::net::{Family, Prefix, is_link_local};
+use crate::net::{Family, Prefix, Route, RouteKind, is_link_local};
 use crate::rib::{Limits, RibError, RibReader, Session, Sessions};
 
 /// Reasons are asked for at most this many VIPs a look: what differs everywhere needs no list of causes.
@@ -107,6 +107,15 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
             };
             self.fresh.insert(name, freshness);
         }
+    }
+
+    /// Which of these addresses are this switch's own; `None` if its table could not be read.
+    pub async fn own(&mut self, addresses: &BTreeSet<IpAddr>) -> Option<BTreeSet<IpAddr>> {
+        let prefixes: Vec<Prefix> = addresses.iter().copied().map(Prefix::host).collect();
+        let routes = self.fib.exact(&prefixes).await.ok()?;
+        let is_local = |route: Option<Route>| route.is_some_and(|route| route.kind == RouteKind::Local);
+        let all = addresses.iter().zip(routes);
+        Some(all.filter(|(_, route)| is_local(route.clone())).map(|(address, _)| *address).collect())
     }
 
     /// One look and its comparison.

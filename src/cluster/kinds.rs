@@ -81,7 +81,7 @@ struct Metadata {
     deletion_timestamp: Option<Time>,
 }
 
-fn read_by_us<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub(super) fn read_by_us<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let Metadata {
         name,
         namespace,

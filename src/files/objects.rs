@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::intent::metallb::{self, MetalLb};
 use crate::intent::snapshot::objects::{self, Endpoint, Meta, NodeStatus, ServiceSpec, ServiceStatus};
 use crate::intent::snapshot::{ClusterFacts, Issue};
 use crate::intent::switch::{SwitchObject, SwitchSpec};
@@ -27,13 +28,14 @@ pub fn read_cluster(folder: &Path, me: &str) -> io::Result<(ClusterFacts, Option
         Ok(texts)
     })?;
     texts.sort();
-    let mut read = Read { me, facts: ClusterFacts::default(), switch: None };
+    let mut read = Read { me, facts: ClusterFacts::default(), metallb: None, switch: None };
     for (name, text) in texts {
         match text {
             Ok(text) => documents(&text).for_each(|document| read.document(&name, &document)),
             Err(problem) => read.issue(format!("File {name}"), problem),
         }
     }
+    read.facts.metallb = read.metallb.map(Arc::new);
     Ok((read.facts, read.switch))
 }
 
@@ -80,12 +82,15 @@ fn documents(text: &str) -> impl Iterator<Item = String> {
 struct Read<'a> {
     me: &'a str,
     facts: ClusterFacts,
+    /// Absent as long as there is none of its objects, for then its CRDs are not there either.
+    metallb: Option<MetalLb>,
     switch: Option<SwitchObject>,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Object {
+    api_version: String,
     kind: String,
     metadata: Meta,
     items: Vec<Value>,
@@ -115,7 +120,7 @@ impl Read<'_> {
                 return self.issue(format!("File {file}"), format!("is no Kubernetes object: {error}"));
             }
         };
-        let Object { mut kind, metadata, items, spec, status, endpoints } = object;
+        let Object { api_version, mut kind, metadata, items, spec, status, endpoints } = object;
         if kind.is_empty() {
             implied.clone_into(&mut kind);
         }
@@ -125,12 +130,25 @@ impl Read<'_> {
             .into_iter()
             .flatten()
             .find(|name| !objects::may_be_name(name));
-        if let Some(wrong) = wrong.filter(|_| READ.contains(&kind.as_str())) {
+        // An item of a typed list names neither its kind nor its group.
+        let group = api_version.split('/').next().unwrap_or_default();
+        let of_metallb = group == metallb::objects::GROUP || (group.is_empty() && !implied.is_empty());
+        let is_read = |kind: &str| READ.contains(&kind) || metallb::objects::KINDS.contains(&kind);
+        if let Some(wrong) = wrong.filter(|_| is_read(&kind)) {
             let problem = "is not a name (expected letters, digits, `-` and `.`, at most 253)";
             return self.issue(format!("File {file}"), format!("{kind}: metadata: {wrong:?} {problem}"));
         }
         match kind.as_str() {
-            "List" | "ServiceList" | "NodeList" | "EndpointSliceList" | "SwitchList" => {
+            kind if of_metallb && metallb::objects::KINDS.contains(&kind) => {
+                let all = self.metallb.get_or_insert_default();
+                if let Some(object) = metallb::read::object(kind, &metadata, &spec, &status) {
+                    all.add(object);
+                }
+            }
+            "CustomResourceDefinition" if spec["group"] == metallb::objects::GROUP => {
+                self.metallb.get_or_insert_default();
+            }
+            kind if kind == "List" || kind.strip_suffix("List").is_some_and(is_read) => {
                 let implied = kind.trim_end_matches("List");
                 for item in items {
                     self.object(file, implied, item);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::change::look::{Forwarding, Pairs};
 use crate::health::DifferenceKind;
 use crate::health::ladder::Rung;
-use crate::intent::nexthops::{Expectation, ExpectedVip, NextHops};
+use crate::intent::nexthops::{Doubt, Expectation, ExpectedVip, NextHops};
 use crate::intent::settings::SwitchSettings;
 use crate::net::{Hop, HopState, NextHop, PROTOCOL_BGP, Prefix, Route, RouteKind, Shared, is_link_local};
 
@@ -39,6 +39,8 @@ pub struct Compared {
     pub unexpected: BTreeSet<NextHop>,
     /// The next-hop group that the route uses.
     pub group: Option<u32>,
+    /// Something cannot be said of it, and why.
+    pub doubt: Option<Rung>,
     /// Worth saying although nothing differs.
     pub remark: Option<Remark>,
 }
@@ -66,7 +68,12 @@ impl Compared {
     pub fn is_equal(&self) -> bool {
         self.missing.is_empty()
             && self.unexpected.is_empty()
-            && (self.wrong_kind.is_none() || self.vip.no_family)
+            && (self.wrong_kind.is_none() || self.is_beyond_words())
+    }
+
+    /// Nothing at all can be said of it.
+    pub fn is_beyond_words(&self) -> bool {
+        self.vip.doubt.as_ref().is_some_and(|doubt| doubt.of.is_none())
     }
 
     /// The differences: which next-hop (a route's kind where there is none), missing or unexpected.
@@ -74,7 +81,7 @@ impl Compared {
         let named = |kind: DifferenceKind| move |hop: &NextHop| (kind, hop.to_string(), Some(hop.clone()));
         let mut all: Vec<_> = self.missing.iter().map(named(DifferenceKind::Missing)).collect();
         all.extend(self.unexpected.iter().map(named(DifferenceKind::Unexpected)));
-        if let (Some(kind), true) = (self.wrong_kind, self.expected.is_empty() && !self.vip.no_family) {
+        if let (Some(kind), true) = (self.wrong_kind, self.expected.is_empty() && !self.is_beyond_words()) {
             all.push((DifferenceKind::Unexpected, kind.to_string(), None));
         }
         all
@@ -133,6 +140,8 @@ pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compa
     let mut pairs = Meetings {
         peers: &look.peers,
         leaving: &expectation.leaving,
+        unsure: &expectation.unsure,
+        nobody: Shared::default(),
         nothing: Shared::default(),
         resolved: HashMap::new(),
         met: HashMap::new(),
@@ -151,12 +160,15 @@ pub fn compare(expectation: &Expectation, look: &Look) -> BTreeMap<Prefix, Compa
 struct Meetings<'a> {
     peers: &'a BTreeMap<IpAddr, Option<Route>>,
     leaving: &'a BTreeSet<NextHop>,
+    unsure: &'a BTreeMap<NextHop, Rung>,
+    /// No next-hop is in doubt.
+    nobody: Shared<BTreeSet<NextHop>>,
     /// The hops of no route.
     nothing: Shared<Vec<Hop>>,
     /// By the place of the expected next-hops.
     resolved: HashMap<usize, Shared<BTreeMap<NextHop, Behind>>>,
-    /// By both places.
-    met: HashMap<(usize, usize), Met>,
+    /// By the places of what is expected, of what is in doubt, and of what was seen.
+    met: HashMap<(usize, usize, usize), Met>,
 }
 
 /// One such pair.
@@ -165,6 +177,8 @@ struct Met {
     observed: Shared<BTreeSet<NextHop>>,
     missing: BTreeSet<NextHop>,
     unexpected: BTreeSet<NextHop>,
+    /// A next-hop of which nobody knows whether it is expected.
+    doubt: Option<Rung>,
 }
 
 impl Meetings<'_> {
@@ -177,11 +191,19 @@ impl Meetings<'_> {
             (Some(route), None) => &route.hops,
             _ => &self.nothing,
         };
-        let leaving = self.leaving;
-        let met = self.met.entry((at, hops.place())).or_insert_with(|| meet(&expected, hops, leaving));
-        let Met { observed, missing, unexpected } = met.clone();
-        let (missing, unexpected) =
-            if vip.no_family { (BTreeSet::new(), BTreeSet::new()) } else { (missing, unexpected) };
+        let (leaving, unsure) = (self.leaving, self.unsure);
+        let doubt = vip.doubt.as_ref();
+        let doubtful = doubt.and_then(|doubt| doubt.of.as_ref()).unwrap_or(&self.nobody);
+        let met = self
+            .met
+            .entry((at, doubtful.place(), hops.place()))
+            .or_insert_with(|| meet(&expected, hops, &Unjudged { leaving, doubtful, unsure }));
+        let Met { observed, missing, unexpected, doubt: seen } = met.clone();
+        let (missing, unexpected) = match doubt {
+            Some(Doubt { of: None, .. }) => (BTreeSet::new(), BTreeSet::new()),
+            _ => (missing, unexpected),
+        };
+        let doubt = doubt.map(|doubt| doubt.rung).or(seen);
         let group = route.and_then(|route| route.group);
         Compared {
             vip: vip.clone(),
@@ -191,20 +213,39 @@ impl Meetings<'_> {
             missing,
             unexpected,
             group,
+            doubt,
             remark: None,
         }
     }
 }
 
-fn meet(expected: &BTreeMap<NextHop, Behind>, hops: &[Hop], leaving: &BTreeSet<NextHop>) -> Met {
+/// Next-hops that are neither expected nor unexpected.
+struct Unjudged<'a> {
+    leaving: &'a BTreeSet<NextHop>,
+    doubtful: &'a BTreeSet<NextHop>,
+    unsure: &'a BTreeMap<NextHop, Rung>,
+}
+
+impl Unjudged<'_> {
+    fn has(&self, hop: &NextHop) -> bool {
+        let Self { leaving, doubtful, unsure: _ } = self;
+        leaving.iter().chain(*doubtful).any(|one| one.is_met_by(hop)) || self.unsure(hop).is_some()
+    }
+
+    fn unsure(&self, hop: &NextHop) -> Option<Rung> {
+        self.unsure.iter().find(|(one, _)| one.is_met_by(hop)).map(|(_, why)| *why)
+    }
+}
+
+fn meet(expected: &BTreeMap<NextHop, Behind>, hops: &[Hop], unjudged: &Unjudged<'_>) -> Met {
     let live = live(hops);
+    let unexpected = || live.iter().filter(|(_, hop)| !expected.keys().any(|e| e.is_met_by(hop)));
     Met {
+        doubt: unexpected().find_map(|(_, hop)| unjudged.unsure(hop)),
         observed: live.keys().cloned().collect(),
         missing: expected.keys().filter(|e| !live.values().any(|hop| e.is_met_by(hop))).cloned().collect(),
-        unexpected: live
-            .iter()
-            .filter(|(_, hop)| !expected.keys().any(|e| e.is_met_by(hop)))
-            .filter(|(_, hop)| !leaving.iter().any(|l| l.is_met_by(hop)))
+        unexpected: unexpected()
+            .filter(|(_, hop)| !unjudged.has(hop))
             .map(|(name, _)| name.clone())
             .collect(),
     }

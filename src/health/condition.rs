@@ -10,7 +10,7 @@ use crate::change::consent::{Hold, Why};
 use crate::change::drift::{Departure, Drift, Fate, Patience};
 use crate::change::{Failure, FailureCause};
 use crate::health::clock::{Judgement, Standing};
-use crate::health::ladder::Fault;
+use crate::health::ladder::{Fault, Rung};
 use crate::health::{DifferenceKind, State};
 
 #[cfg(test)]
@@ -132,6 +132,10 @@ pub enum Reason {
     ExpectationStale,
     /// A node announces a VIP but has no peer address of its family.
     NoAddressForFamily,
+    /// A speaker of MetalLB's goes on with an older configuration than the one there is.
+    ConfigurationRefused,
+    /// Whether a node's announcement comes here cannot be told from MetalLB's objects.
+    AnnouncementUncertain,
 }
 
 /// A condition before its times.
@@ -365,7 +369,9 @@ pub fn fib_synced(judged: Result<&Judgement, &str>, before: Option<&Condition>) 
     }
     if let Some(vip) = judgement.vips.iter().find(|vip| vip.state == State::Unknown) {
         let reason = match vip.rung {
-            Some(crate::health::ladder::Rung::ExpectationStale) => Reason::ExpectationStale,
+            Some(Rung::ExpectationStale) => Reason::ExpectationStale,
+            Some(Rung::ConfigurationRefused) => Reason::ConfigurationRefused,
+            Some(Rung::AnnouncementUncertain) => Reason::AnnouncementUncertain,
             _ => Reason::NoAddressForFamily,
         };
         return Condition::new(Status::Unknown, reason, format!("{}: {}", vip.prefix, vip.message));

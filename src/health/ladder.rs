@@ -19,6 +19,10 @@ mod tests;
 /// One step of the ladder, or a reason for absence by intent. A closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Rung {
+    /// No advertisement of MetalLB's, or no session of it, brings the prefix here: it must be absent.
+    NotAdvertised,
+    /// No speaker of MetalLB's runs on the nodes: the prefix must be absent.
+    NoSpeaker,
     /// No endpoint counts on a node that peers here: the prefix must be absent.
     NoEndpoints,
     /// The nodes carry the exclude label: the prefix must be absent.
@@ -29,6 +33,10 @@ pub enum Rung {
     NoAddressForFamily,
     /// The expectation is old: the API did not answer when it was asked again.
     ExpectationStale,
+    /// A speaker of MetalLB's refuses its configuration and goes on with an older one, which nobody shows.
+    ConfigurationRefused,
+    /// Whether a node's announcement comes here cannot be told from MetalLB's objects.
+    AnnouncementUncertain,
     /// The forwarding table could not be read.
     FibUnreadable,
     /// The NOS has no neighbour for the node.

@@ -97,10 +97,17 @@ pub struct Right {
 /// Every right that the agent needs; a test holds it against the manifest.
 pub fn rights() -> Vec<Right> {
     let read: &[&str] = &["get", "list", "watch"];
-    let all: [(&str, &str, &str, &[&str], bool); 9] = [
+    let follow: &[&str] = &["list", "watch"];
+    let all: [(&str, &str, &str, &[&str], bool); 15] = [
         ("", "nodes", "", read, true),
         ("", "services", "", read, true),
         ("discovery.k8s.io", "endpointslices", "", read, true),
+        ("metallb.io", "ipaddresspools", "", follow, true),
+        ("metallb.io", "bgpadvertisements", "", follow, true),
+        ("metallb.io", "bgppeers", "", follow, true),
+        ("metallb.io", "communities", "", follow, true),
+        ("metallb.io", "configurationstates", "", follow, true),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "", follow, true),
         ("", "nodes", "status", &["patch"], true),
         ("events.k8s.io", "events", "", &["create", "patch"], true),
         ("", "configmaps", "", read, false),

@@ -42,7 +42,7 @@ pub(super) fn of_vip(
     let (state, rung) = match worst {
         Some(State::Unknown) => (State::Unknown, Some(Rung::ExpectationStale)),
         Some(state) => (state, ladder::worst(differences.iter().map(|d| (d.state, d.rung)))),
-        None if compared.vip.no_family => (State::Unknown, Some(Rung::NoAddressForFamily)),
+        None if compared.doubt.is_some() => (State::Unknown, compared.doubt),
         None => (State::Ok, compared.vip.absent.or(compared.remark.as_ref().map(|remark| remark.rung))),
     };
     let unexpected = differences
@@ -89,8 +89,21 @@ fn message(
             None => forwards,
         };
     }
-    if compared.vip.no_family && differences.is_empty() {
-        return "a node announces it, but has no peer address of this family".to_owned().into();
+    if let (Some(why), true) = (compared.doubt, differences.is_empty()) {
+        return match why {
+            Rung::NoAddressForFamily => {
+                "a node announces it, but has no peer address of this family".to_owned()
+            }
+            Rung::ConfigurationRefused => format!(
+                "{forwards}; a speaker refuses MetalLB's configuration and goes on with an older one, so what it \
+                 announces is not known"
+            ),
+            Rung::ExpectationStale => {
+                format!("{forwards}; MetalLB's CRDs are gone, and the speakers go on with what they had")
+            }
+            _ => format!("{forwards}; whether a node's announcement comes here cannot be told"),
+        }
+        .into();
     }
     let doing = match compared.wrong_kind {
         Some(kind) => format!("the route is of kind {kind}").into(),

@@ -1,10 +1,13 @@
 //! Which nodes announce a Service's address: the speaker's own rule.
 //!
 //! The rule is MetalLB's (`speaker/bgp_controller.go`), because it is what runs at the other end: an advertisement
-//! matches service and node; the node is not `NetworkUnavailable` and does not carry the exclude label; with
-//! policy Local it has an endpoint that counts, with policy Cluster there is such an endpoint anywhere. Cordon,
-//! taints and `Ready` do not matter. Advertisements are a value, so that MetalLB's own objects can supply them;
-//! without those, one plain advertisement stands for all.
+//! matches pool, service and node, and a session brings it here; the node is not `NetworkUnavailable` and does not carry
+//! the exclude label; with policy Local it has an endpoint that counts, with policy Cluster there is such an endpoint
+//! anywhere. Cordon, taints and `Ready` do not matter. What is announced, and by whom, is a value ([`Scheme`]): MetalLB's
+//! own objects supply it ([`crate::intent::metallb`]); without those, one plain advertisement stands for all.
+//!
+//! Whether a node announces can have three answers, and the third, *cannot be told*, is never turned into one of the
+//! others.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,12 +18,17 @@ use crate::intent::settings::LabelSelector;
 use crate::intent::snapshot::{NodeFacts, ServiceFacts, TrafficPolicy};
 use crate::net::{Family, Prefix, Shared};
 
+mod scheme;
 #[cfg(test)]
 mod tests;
+
+pub use scheme::{Carries, Families, Leads, PoolRange, Pools, Scheme, Session, Speaker, contradict};
 
 /// One way in which addresses are announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertisement {
+    /// The pools whose addresses it is for, by their numbers; `None` means all.
+    pub pools: Option<BTreeSet<usize>>,
     /// Only these nodes; empty means all.
     pub nodes: Vec<LabelSelector>,
     /// Only these Services; empty means all.
@@ -29,20 +37,46 @@ pub struct Advertisement {
     pub length_v4: u8,
     /// Length of the announced IPv6 prefix, 0–128.
     pub length_v6: u8,
+    /// Only over the sessions of these peers; empty means all.
+    pub peers: BTreeSet<String>,
+    /// What it adds to the path.
+    pub preference: Preference,
+}
+
+/// What of a path decides whether it is preferred to that of another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Preference {
+    /// `LOCAL_PREF`, higher wins; 0 means that it is left to the speaker: MetalLB's native one then sends 0, its FRR nothing, which
+    /// counts as 100. Sent within an AS only.
+    pub local: u32,
+    /// How often the AS path is made longer; less wins.
+    pub prepend: u8,
 }
 
 impl Advertisement {
     /// Every node announces every Service's address itself.
     pub fn plain() -> Self {
-        Self { nodes: Vec::new(), services: Vec::new(), length_v4: 32, length_v6: 128 }
+        Self {
+            pools: None,
+            nodes: Vec::new(),
+            services: Vec::new(),
+            length_v4: 32,
+            length_v6: 128,
+            peers: BTreeSet::new(),
+            preference: Preference::default(),
+        }
+    }
+
+    /// Length of the announced prefix of this family.
+    pub fn length(&self, family: Family) -> u8 {
+        match family {
+            Family::V4 => self.length_v4,
+            Family::V6 => self.length_v6,
+        }
     }
 
     fn prefix(&self, address: IpAddr) -> Prefix {
-        let length = match Family::of(address) {
-            Family::V4 => self.length_v4,
-            Family::V6 => self.length_v6,
-        };
-        Prefix::new(address, length).unwrap_or(Prefix::host(address))
+        Prefix::new(address, self.length(Family::of(address))).unwrap_or(Prefix::host(address))
     }
 }
 
@@ -58,10 +92,39 @@ pub struct Endpoints {
 /// Who announces one prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Announcers<'a> {
-    /// Names of the announcing nodes.
-    pub nodes: BTreeSet<&'a str>,
-    /// Nodes that do not announce although an advertisement matches them, and why.
+    /// Names of the announcing nodes, and what their paths are worth.
+    pub nodes: BTreeMap<&'a str, Preference>,
+    /// Nodes that do not announce although an advertisement matches them, or by MetalLB's rule none does, and why.
     pub silent: BTreeMap<&'a str, Rung>,
+    /// Nodes of which it cannot be told, and why.
+    pub unsure: BTreeMap<&'a str, Rung>,
+    /// Those of them that announce it in two ways: one path of the two is sent, and which one depends on the speaker's kind.
+    mixed: BTreeSet<&'a str>,
+}
+
+impl Announcers<'_> {
+    /// Another advertisement, or another Service, of the same prefix.
+    pub fn join(&mut self, more: &Self) {
+        let Self { nodes, silent, unsure, mixed } = more;
+        self.mixed.extend(mixed);
+        for (node, preference) in nodes {
+            if self.nodes.insert(node, *preference).is_some_and(|before| before != *preference) {
+                self.mixed.insert(node);
+            }
+        }
+        for (node, why) in silent {
+            // Of several the one that comes closest to being announced explains.
+            self.silent.entry(node).and_modify(|rung| *rung = (*rung).max(*why)).or_insert(*why);
+        }
+        for (node, why) in unsure {
+            self.unsure.entry(node).and_modify(|rung| *rung = (*rung).max(*why)).or_insert(*why);
+        }
+        let Self { nodes, unsure, mixed, .. } = self;
+        nodes.retain(|node, _| !mixed.contains(node));
+        // What one surely announces does not depend on the other.
+        unsure.retain(|node, _| !nodes.contains_key(node));
+        unsure.extend(mixed.iter().map(|node| (*node, Rung::AnnouncementUncertain)));
+    }
 }
 
 /// A candidate announcer: a Node, or a name in Git for which there is no Node object.
@@ -77,8 +140,9 @@ pub struct Candidate<'a> {
 #[derive(Debug)]
 pub struct Rule<'a> {
     candidates: &'a [Candidate<'a>],
-    advertisements: &'a [Advertisement],
+    scheme: &'a Scheme,
     known: HashMap<Alike, Known<'a>>,
+    nobody: Shared<Announcers<'a>>,
 }
 
 /// What of a Service and its endpoints decides who announces it, beside the advertisement, which is told by its place.
@@ -86,6 +150,7 @@ pub struct Rule<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Alike {
     advertisement: usize,
+    family: Family,
     any: bool,
     /// The place of the set of nodes.
     local: Option<usize>,
@@ -99,51 +164,91 @@ struct Known<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// For these candidates and advertisements.
-    pub fn new(candidates: &'a [Candidate<'a>], advertisements: &'a [Advertisement]) -> Self {
-        Self { candidates, advertisements, known: HashMap::new() }
+    /// For these candidates.
+    pub fn new(candidates: &'a [Candidate<'a>], scheme: &'a Scheme) -> Self {
+        let mut nobody = Announcers::default();
+        for candidate in candidates {
+            match scheme.speaker(candidate.name) {
+                Speaker::Unsure(why) => nobody.unsure.insert(candidate.name, *why),
+                Speaker::None => nobody.silent.insert(candidate.name, Rung::NoSpeaker),
+                Speaker::Everybody | Speaker::Peers(_) => {
+                    nobody.silent.insert(candidate.name, Rung::NotAdvertised)
+                }
+            };
+        }
+        Self { candidates, scheme, known: HashMap::new(), nobody: nobody.into() }
     }
 
     /// The prefixes by which `service` is announced, and by whom, for one of its addresses.
     ///
     /// A prefix with no announcing node is present as long as an advertisement matches the Service: it must be absent
-    /// from the table, and `silent` says why.
+    /// from the table, and `silent` says why. Where there are pools, an address that no advertisement covers must be
+    /// absent too.
     pub fn announcers(
         &mut self,
         service: &ServiceFacts,
         address: IpAddr,
         endpoints: &Endpoints,
     ) -> BTreeMap<Prefix, Shared<Announcers<'a>>> {
+        let scheme = self.scheme;
+        let mine = scheme.advertisements_of(service);
+        if mine.is_empty() {
+            let nobody = scheme.pools.is_some().then(|| (Prefix::host(address), self.nobody.clone()));
+            return nobody.into_iter().collect();
+        }
+        let clashing = scheme.clashing(&mine, service);
         let mut result: BTreeMap<Prefix, Shared<Announcers<'a>>> = BTreeMap::new();
-        for (number, advertisement) in self.advertisements.iter().enumerate() {
-            if !matches(&advertisement.services, &service.labels) {
-                continue;
-            }
+        for number in mine {
+            let Some(advertisement) = scheme.advertisements.get(number) else { continue };
             let local = (service.policy == TrafficPolicy::Local).then(|| endpoints.nodes.place());
-            let alike = Alike { advertisement: number, any: endpoints.any, local };
+            let family = Family::of(address);
+            let alike = Alike { advertisement: number, family, any: endpoints.any, local };
             let candidates = self.candidates;
             let known = self.known.entry(alike).or_insert_with(|| Known {
-                announcers: of_one(advertisement, service.policy, endpoints, candidates).into(),
+                announcers: of_one((scheme, advertisement, family), service.policy, endpoints, candidates)
+                    .into(),
                 _nodes: endpoints.nodes.clone(),
             });
+            let mut announcers = known.announcers.clone();
+            for (one, other) in &clashing {
+                silence_both((one, other), candidates, announcers.own());
+            }
             match result.entry(advertisement.prefix(address)) {
-                Entry::Vacant(entry) => {
-                    entry.insert(known.announcers.clone());
-                }
-                Entry::Occupied(mut entry) => {
-                    let Announcers { nodes, silent } = &*known.announcers;
-                    let both = entry.get_mut().own();
-                    both.nodes.extend(nodes);
-                    both.silent.extend(silent);
-                }
+                Entry::Vacant(entry) => drop(entry.insert(announcers)),
+                Entry::Occupied(mut entry) => entry.get_mut().own().join(&announcers),
             }
         }
         result
     }
 }
 
+/// A node for which two advertisements of a Service contradict each other announces nothing of it.
+fn silence_both(
+    (one, other): (&Advertisement, &Advertisement),
+    candidates: &[Candidate<'_>],
+    Announcers { nodes, silent, unsure, mixed: _ }: &mut Announcers<'_>,
+) {
+    let of_both = |candidate: &&Candidate<'_>| {
+        let labels = candidate.facts.map(|facts| &facts.labels);
+        labels.is_some_and(|labels| matches(&one.nodes, labels) && matches(&other.nodes, labels))
+    };
+    let clashing: BTreeSet<&str> =
+        candidates.iter().filter(of_both).map(|candidate| candidate.name).collect();
+    for (_, why) in silent.iter_mut().filter(|(node, _)| clashing.contains(**node)) {
+        *why = Rung::NotAdvertised;
+    }
+    nodes.retain(|node, _| {
+        let stays = !clashing.contains(node);
+        if !stays {
+            silent.insert(node, Rung::NotAdvertised);
+        }
+        stays
+    });
+    unsure.retain(|node, why| *why != Rung::AnnouncementUncertain || !clashing.contains(node));
+}
+
 fn of_one<'a>(
-    advertisement: &Advertisement,
+    (scheme, advertisement, family): (&Scheme, &Advertisement, Family),
     policy: TrafficPolicy,
     endpoints: &Endpoints,
     candidates: &[Candidate<'a>],
@@ -151,14 +256,33 @@ fn of_one<'a>(
     let mut announcers = Announcers::default();
     let no_labels = BTreeMap::new();
     for candidate in candidates {
-        let labels = candidate.facts.map_or(&no_labels, |facts| &facts.labels);
-        if !matches(&advertisement.nodes, labels) {
+        let speaker = scheme.speaker(candidate.name);
+        if let Speaker::Unsure(why) = speaker {
+            announcers.unsure.insert(candidate.name, *why);
             continue;
         }
-        match silence(policy, candidate, endpoints) {
-            None => announcers.nodes.insert(candidate.name),
-            Some(why) => announcers.silent.insert(candidate.name, why).is_none(),
-        };
+        let labels = candidate.facts.map_or(&no_labels, |facts| &facts.labels);
+        if !matches(&advertisement.nodes, labels) {
+            if scheme.pools.is_some() {
+                announcers.silent.insert(candidate.name, Rung::NotAdvertised);
+            }
+            continue;
+        }
+        if matches!(speaker, Speaker::None) {
+            announcers.silent.insert(candidate.name, Rung::NoSpeaker);
+            continue;
+        }
+        if let Some(why) = silence(policy, candidate, endpoints) {
+            announcers.silent.insert(candidate.name, why);
+            continue;
+        }
+        match speaker.carries(advertisement, family) {
+            Carries::Yes(preference) => drop(announcers.nodes.insert(candidate.name, preference)),
+            Carries::No => drop(announcers.silent.insert(candidate.name, Rung::NotAdvertised)),
+            Carries::Perhaps => {
+                announcers.unsure.insert(candidate.name, Rung::AnnouncementUncertain);
+            }
+        }
     }
     announcers
 }
@@ -180,6 +304,7 @@ fn silence(policy: TrafficPolicy, candidate: &Candidate<'_>, endpoints: &Endpoin
     facts.is_excluded().then_some(Rung::NodeExcluded)
 }
 
-fn matches(selectors: &[LabelSelector], labels: &BTreeMap<String, String>) -> bool {
+/// One of the selectors selects, or there are none.
+pub fn matches(selectors: &[LabelSelector], labels: &BTreeMap<String, String>) -> bool {
     selectors.is_empty() || selectors.iter().any(|selector| selector.selects(labels))
 }

@@ -9,13 +9,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::health::ladder::Rung;
-use crate::intent::announce::{Advertisement, Announcers, Candidate, Endpoints, Rule};
+use crate::intent::announce::{Announcers, Candidate, Endpoints, Rule, Scheme, Speaker};
+use crate::intent::metallb;
 use crate::intent::settings::{AddressSource, AddressType, SwitchSettings};
 use crate::intent::snapshot::{ClusterFacts, Issue, NodeFacts, ObjectName, ServiceFacts};
-use crate::net::{Family, NextHop, Prefix, Shared};
+use crate::net::{NextHop, Prefix, Shared};
 
 #[cfg(test)]
 mod tests;
+mod towards;
+
+use towards::Towards;
 
 /// The nodes that may peer with this switch, and from where: the neighbours to configure.
 pub type Peers = BTreeMap<String, BTreeSet<NextHop>>;
@@ -32,8 +36,17 @@ pub struct ExpectedVip {
     pub next_hops: Shared<NextHops>,
     /// Why it must be absent.
     pub absent: Option<Rung>,
-    /// A node announces it but has no address of its family: nothing can be said.
-    pub no_family: bool,
+    /// Of what of it nothing can be said, and why.
+    pub doubt: Option<Doubt>,
+}
+
+/// What cannot be said of a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Doubt {
+    /// Why.
+    pub rung: Rung,
+    /// These next-hops are neither expected nor unexpected; `None`: nothing at all can be said.
+    pub of: Option<Shared<BTreeSet<NextHop>>>,
 }
 
 /// The expected forwarding table, as far as it is judged.
@@ -49,24 +62,33 @@ pub struct Expectation {
     pub not_ours: BTreeSet<Prefix>,
     /// Next-hops of neighbours that are configured and whose nodes have left: neither expected nor unexpected.
     pub leaving: BTreeSet<NextHop>,
+    /// Next-hops of nodes of which nobody knows what they announce, and why: neither expected nor unexpected, in whatever
+    /// prefix.
+    pub unsure: BTreeMap<NextHop, Rung>,
     /// Inputs that were skipped.
     pub issues: Vec<Issue>,
 }
 
 /// The expected forwarding table of the switch `me`. Input order never matters.
-pub fn expect(
-    me: &str,
-    settings: &SwitchSettings,
-    facts: &ClusterFacts,
-    advertisements: &[Advertisement],
-) -> Expectation {
+pub fn expect(me: &str, settings: &SwitchSettings, facts: &ClusterFacts) -> Expectation {
     let mut issues = facts.issues.clone();
     let peers = peers(me, settings, facts, &mut issues);
+    let scheme = metallb::scheme(facts, settings, &peers, &mut issues);
+    expect_by(&scheme, (me, settings, facts), peers, issues)
+}
+
+/// The same, announced by `scheme`.
+pub fn expect_by(
+    scheme: &Scheme,
+    (me, settings, facts): (&str, &SwitchSettings, &ClusterFacts),
+    peers: Peers,
+    mut issues: Vec<Issue>,
+) -> Expectation {
     let candidates = candidates(me, settings, facts);
     let endpoints = endpoints(facts);
     let none = Endpoints::default();
 
-    let mut rule = Rule::new(&candidates, advertisements);
+    let mut rule = Rule::new(&candidates, scheme);
     let mut merged: BTreeMap<Prefix, (BTreeSet<ObjectName>, Shared<Announcers<'_>>)> = BTreeMap::new();
     for service in facts.services.iter().filter(|service| is_of_class(settings, service)) {
         for address in &service.addresses {
@@ -91,7 +113,9 @@ pub fn expect(
                     Entry::Occupied(mut entry) => {
                         let (services, announcers) = entry.get_mut();
                         services.insert(service.name.clone());
-                        join(announcers, &by);
+                        if announcers.place() != by.place() {
+                            announcers.own().join(&by);
+                        }
                     }
                 }
             }
@@ -104,7 +128,7 @@ pub fn expect(
         .flat_map(|service| service.addresses.iter().copied().map(Prefix::host))
         .filter(|prefix| settings.admits(*prefix) && !merged.contains_key(prefix))
         .collect();
-    let mut towards = Towards { settings, facts, peers: &peers, known: BTreeMap::new(), met: HashMap::new() };
+    let mut towards = Towards::new(settings, facts, &peers);
     let vips = merged
         .into_iter()
         .map(|(prefix, (services, announcers))| {
@@ -113,122 +137,16 @@ pub fn expect(
         .collect();
     issues.sort();
     issues.dedup();
-    let node_of =
-        peers.iter().flat_map(|(node, hops)| hops.iter().map(|hop| (hop.clone(), node.clone()))).collect();
-    Expectation { vips, peers, node_of, not_ours, leaving: BTreeSet::new(), issues }
-}
-
-/// Another Service with the same prefix.
-fn join<'a>(announcers: &mut Shared<Announcers<'a>>, more: &Shared<Announcers<'a>>) {
-    if announcers.place() == more.place() {
-        return;
-    }
-    let Announcers { nodes, silent } = announcers.own();
-    nodes.extend(&more.nodes);
-    for (node, why) in &more.silent {
-        // Of several Services the one that comes closest to being announced explains.
-        silent.entry(node).and_modify(|rung| *rung = (*rung).max(*why)).or_insert(*why);
-    }
-}
-
-/// How this switch reaches the nodes that announce.
-struct Towards<'a> {
-    settings: &'a SwitchSettings,
-    facts: &'a ClusterFacts,
-    peers: &'a Peers,
-    /// By family and announcing nodes: most VIPs have these in common with others.
-    known: BTreeMap<(Family, BTreeSet<&'a str>), Reached>,
-    /// The same by the place of the announcers, who are held so that no others come to it.
-    met: HashMap<(Family, usize), (Shared<Announcers<'a>>, Reached)>,
-}
-
-/// Where announcing nodes are reached.
-#[derive(Clone, Default)]
-struct Reached {
-    next_hops: Shared<NextHops>,
-    /// One of them is a peer, or leads to a remote switch; of whatever family.
-    somehow: bool,
-}
-
-impl<'a> Towards<'a> {
-    fn expected(
-        &mut self,
-        prefix: Prefix,
-        services: BTreeSet<ObjectName>,
-        announcers: &Shared<Announcers<'a>>,
-    ) -> ExpectedVip {
-        let family = prefix.family();
-        let place = (family, announcers.place());
-        let Reached { next_hops, somehow } = match self.met.get(&place) {
-            Some((_, reached)) => reached.clone(),
-            None => {
-                let reached = self.reach(family, &announcers.nodes);
-                self.met.insert(place, (announcers.clone(), reached.clone()));
-                reached
-            }
-        };
-        let no_family = somehow && next_hops.is_empty();
-        let absent = (!somehow).then(|| why_absent(self.peers, &announcers.silent));
-        ExpectedVip { services, next_hops, absent, no_family }
-    }
-
-    fn reach(&mut self, family: Family, announcing: &BTreeSet<&'a str>) -> Reached {
-        let key = (family, announcing.clone());
-        if let Some(reached) = self.known.get(&key) {
-            return reached.clone();
-        }
-        let reached = self.resolve(family, announcing);
-        self.known.insert(key, reached.clone());
-        reached
-    }
-
-    fn resolve(&self, family: Family, announcing: &BTreeSet<&str>) -> Reached {
-        let mut next_hops = NextHops::new();
-        let mut peered = false;
-        for node in announcing {
-            for hop in self.peers.get(*node).into_iter().flatten() {
-                peered = true;
-                // An unnumbered peer carries both families.
-                if hop
-                    .address
-                    .is_none_or(|address| Family::of(address) == family || crate::net::is_link_local(address))
-                {
-                    next_hops.entry(hop.clone()).or_default().insert((*node).to_owned());
-                }
-            }
-        }
-        if peered {
-            return Reached { next_hops: next_hops.into(), somehow: true };
-        }
-        let mut remotely = false;
-        for remote in &self.settings.remote {
-            let leads_there =
-                self.facts.nodes.iter().any(|node| {
-                    announcing.contains(node.name.as_str()) && remote.nodes.selects(&node.labels)
-                });
-            remotely |= leads_there;
-            if leads_there && Family::of(remote.next_hop) == family {
-                next_hops.entry(NextHop::via(remote.next_hop)).or_default().insert(remote.switch.clone());
-            }
-        }
-        Reached { next_hops: next_hops.into(), somehow: remotely }
-    }
-}
-
-/// The rung of a prefix that nobody who peers here announces. A node that would announce but for its own state explains
-/// more than one that has no endpoint; and the nodes that peer here come first.
-fn why_absent(peers: &Peers, silent: &BTreeMap<&str, Rung>) -> Rung {
-    let of = |peering: bool| {
-        silent.iter().filter(move |(node, _)| peers.contains_key(**node) == peering).map(|(_, rung)| *rung)
+    let of_node = |(node, hops): (&String, &BTreeSet<NextHop>)| -> Vec<(NextHop, String)> {
+        hops.iter().map(|hop| (hop.clone(), node.clone())).collect()
     };
-    for rungs in [of(true).collect::<BTreeSet<_>>(), of(false).collect()] {
-        for rung in [Rung::NodeNetworkUnavailable, Rung::NodeExcluded] {
-            if rungs.contains(&rung) {
-                return rung;
-            }
-        }
-    }
-    Rung::NoEndpoints
+    let node_of: BTreeMap<NextHop, String> = peers.iter().flat_map(of_node).collect();
+    let why_unsure = |node: &String| match scheme.speaker(node) {
+        Speaker::Unsure(why) => Some(*why),
+        Speaker::Everybody | Speaker::None | Speaker::Peers(_) => None,
+    };
+    let unsure = node_of.iter().filter_map(|(hop, node)| Some((hop.clone(), why_unsure(node)?))).collect();
+    Expectation { vips, peers, node_of, not_ours, leaving: BTreeSet::new(), unsure, issues }
 }
 
 /// Services are judged by class: those asked for, or those without one.

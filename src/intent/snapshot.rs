@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::intent::metallb::MetalLb;
 use crate::net::Shared;
 
 pub mod objects;
@@ -82,6 +83,8 @@ pub struct ServiceFacts {
     pub labels: BTreeMap<String, String>,
     /// `status.loadBalancer.ingress[].ip`.
     pub addresses: BTreeSet<IpAddr>,
+    /// An ingress has no address but, perhaps, a host name: MetalLB then announces nothing of the Service.
+    pub has_nameless: bool,
 }
 
 /// One EndpointSlice, reduced to what announcing depends on.
@@ -132,6 +135,12 @@ pub struct ClusterFacts {
     pub nodes: Vec<Arc<NodeFacts>>,
     /// Names of Nodes that are switches: there is a `Switch` of that name.
     pub switches: BTreeSet<String>,
+    /// MetalLB's objects; absent where its CRDs never were.
+    pub metallb: Option<Arc<MetalLb>>,
+    /// The namespace in which MetalLB runs; absent means that of its own manifests.
+    pub metallb_namespace: Option<String>,
+    /// Which addresses of MetalLB's peers are this switch's own; absent where its forwarding table could not be asked.
+    pub here: Option<BTreeSet<IpAddr>>,
     /// Objects that could not be understood.
     pub issues: Vec<Issue>,
 }

@@ -11,7 +11,6 @@ use switchlet::change::diff::{Candidate, Journal, Running};
 use switchlet::change::diff::{OwnerPlan, Plan};
 use switchlet::change::{Dialect as _, Known};
 use switchlet::files::objects::read_cluster;
-use switchlet::intent::announce::Advertisement;
 use switchlet::intent::render::{self, Texts};
 use switchlet::intent::snapshot::Bundle;
 use switchlet::intent::{nexthops, settings};
@@ -49,13 +48,13 @@ fn candidate(case: &Path) -> Candidate {
     let settings = settings::parse(&fs::read_to_string(case.join("switch.yaml")).unwrap()).unwrap();
     let (mut facts, _) = read_cluster(&case.join("cluster"), "leaf1").unwrap();
     assert_eq!(facts.issues, []);
-    let mut expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
+    let mut expectation = nexthops::expect("leaf1", &settings, &facts);
     let version = fs::read_to_string(case.join("version")).unwrap_or_default();
     let (platform, bundle) = (platform(&version), Bundle::default());
     let texts = Texts { bundle: &bundle, built_in: render::FRR };
     let job = render::job("leaf1", &settings, &expectation.peers, &platform, texts);
     facts.nodes.reverse();
-    expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
+    expectation = nexthops::expect("leaf1", &settings, &facts);
     let again = render::job("leaf1", &settings, &expectation.peers, &platform, texts);
     assert_eq!(job, again, "the order of inputs matters");
     render::render(&job).unwrap()

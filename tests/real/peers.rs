@@ -9,7 +9,6 @@ use crate::frr::{Bird, Frr, Netns, can_run, eventually};
 use crate::release::Release;
 use serde_json::Value;
 use switchlet::change::dialect::frr::{OWNER, splice};
-use switchlet::intent::announce::Advertisement;
 use switchlet::intent::platform::Platform;
 use switchlet::intent::snapshot::{Bundle, ClusterFacts};
 use switchlet::intent::{nexthops, render, settings};
@@ -31,8 +30,7 @@ const PROFILE: &str = "frr defaults datacenter\nhostname leaf1\nbgp route-map de
 /// A leaf that runs what `settings` give; `secret` stands for its password.
 fn leaf(release: Release, netns: Netns, text: &str, secret: &str) -> Frr {
     let settings = settings::parse(text).unwrap();
-    let expectation =
-        nexthops::expect("leaf1", &settings, &ClusterFacts::default(), &[Advertisement::plain()]);
+    let expectation = nexthops::expect("leaf1", &settings, &ClusterFacts::default());
     let texts = render::Texts { bundle: &Bundle::default(), built_in: render::FRR };
     let job = render::job("leaf1", &settings, &expectation.peers, &Platform::default(), texts);
     let candidate = render::render(&job).unwrap();

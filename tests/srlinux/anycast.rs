@@ -13,7 +13,6 @@ use switchlet::fib::FibReader as _;
 use switchlet::fib::srlinux::SrlinuxFib;
 use switchlet::files::objects::read_cluster;
 use switchlet::health::compare::{self, Look};
-use switchlet::intent::announce::Advertisement;
 use switchlet::intent::language::SRLINUX;
 use switchlet::intent::nexthops::{self, Expectation};
 use switchlet::intent::render::{self, Texts};
@@ -82,7 +81,7 @@ fn expected(leaf: usize, policy: &str, pods: usize) -> (Expectation, SwitchSetti
     let folder = cluster(policy, pods);
     let (facts, _) = read_cluster(folder.path(), &format!("leaf{leaf}")).unwrap();
     assert_eq!(facts.issues, []);
-    (nexthops::expect(&format!("leaf{leaf}"), &settings, &facts, &[Advertisement::plain()]), settings)
+    (nexthops::expect(&format!("leaf{leaf}"), &settings, &facts), settings)
 }
 
 fn candidate(leaf: usize, expectation: &Expectation, settings: &SwitchSettings) -> Candidate {

@@ -12,7 +12,6 @@ use switchlet::change::dialect::srlinux::release::{self, Grammar};
 use switchlet::change::dialect::srlinux::{OWNER, Srlinux};
 use switchlet::change::diff::{Candidate, Checked};
 use switchlet::files::objects::read_cluster;
-use switchlet::intent::announce::Advertisement;
 use switchlet::intent::language::SRLINUX;
 use switchlet::intent::platform::Platform;
 use switchlet::intent::render::{self, Texts};
@@ -37,7 +36,7 @@ fn candidate(case: &Path, platform: &Platform) -> Candidate {
     let settings = settings::parse(&fs::read_to_string(case.join("switch.yaml")).unwrap()).unwrap();
     let (facts, _) = read_cluster(&case.join("cluster"), "leaf1").unwrap();
     assert_eq!(facts.issues, []);
-    let expectation = nexthops::expect("leaf1", &settings, &facts, &[Advertisement::plain()]);
+    let expectation = nexthops::expect("leaf1", &settings, &facts);
     let bundle = Bundle::default();
     let texts = Texts { bundle: &bundle, built_in: render::SRLINUX };
     let job = render::job("leaf1", &settings, &expectation.peers, platform, texts);

@@ -358,6 +358,7 @@ fn a_stray_has_nobody_to_ask_about() {
         missing: BTreeSet::new(),
         unexpected: BTreeSet::from([W1.parse().unwrap()]),
         group: None,
+        doubt: None,
         remark: None,
     };
     let mut judge = Judge::default();

@@ -122,7 +122,8 @@ fn a_route_that_does_not_forward_leaves_every_hop_missing_and_is_named_where_non
 #[test]
 fn a_vip_of_which_nothing_can_be_said_never_differs() {
     let mut expectation = expecting(&[]);
-    expectation.vips.get_mut(&prefix(VIP)).unwrap().own().no_family = true;
+    expectation.vips.get_mut(&prefix(VIP)).unwrap().own().doubt =
+        Some(Doubt { rung: Rung::NoAddressForFamily, of: None });
     for route in [None, Some(route(VIP, Unicast, &["192.168.1.1"])), Some(route(VIP, RouteKind::Local, &[]))]
     {
         assert_eq!(said(&expectation, &look(route, &[])), "");

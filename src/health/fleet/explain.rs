@@ -22,7 +22,8 @@ const LADDER: [(&str, &[&str]); 8] = [
 ];
 
 /// Kinds that decide for every address whether it is announced: a mistake in one may be why this one is not.
-const ANNOUNCING: [&str; 4] = ["IPAddressPool ", "BGPAdvertisement ", "BGPPeer ", "Community "];
+const ANNOUNCING: [&str; 5] =
+    ["IPAddressPool ", "BGPAdvertisement ", "BGPPeer ", "Community ", "ConfigurationState "];
 
 /// What the cluster has of a Service: what its addresses are expected to do follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,6 +11,7 @@ fn service(policy: TrafficPolicy) -> ServiceFacts {
         policy,
         labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
         addresses: BTreeSet::new(),
+        has_nameless: false,
     }
 }
 
@@ -47,11 +48,12 @@ fn selector(key: &str, value: &str) -> LabelSelector {
 fn said(service: &ServiceFacts, endpoints: &Endpoints, nodes: &[NodeFacts]) -> String {
     let candidates: Vec<Candidate> =
         nodes.iter().map(|facts| Candidate { name: &facts.name, facts: Some(facts) }).collect();
-    let plain = [Advertisement::plain()];
+    let plain = Scheme::plain();
     let all = Rule::new(&candidates, &plain).announcers(service, VIP.parse().unwrap(), endpoints);
     assert_eq!(all.len(), 1);
-    let Announcers { nodes, silent } = &*all[&VIP.parse::<Prefix>().unwrap()];
-    let mut words: Vec<String> = nodes.iter().map(|&node| node.to_owned()).collect();
+    let Announcers { nodes, silent, unsure, mixed } = &*all[&VIP.parse::<Prefix>().unwrap()];
+    assert!(unsure.is_empty() && mixed.is_empty());
+    let mut words: Vec<String> = nodes.keys().map(|&node| node.to_owned()).collect();
     words.extend(silent.iter().map(|(node, rung)| format!("/{node} {rung:?}")));
     words.join(" ")
 }
@@ -91,7 +93,7 @@ fn a_node_is_silent_by_its_state_if_it_would_announce_otherwise() {
 #[test]
 fn a_name_without_a_node_can_announce() {
     let ghost = [Candidate { name: "ghost", facts: None }];
-    let plain = [Advertisement::plain()];
+    let plain = Scheme::plain();
     let of = |policy, endpoints| {
         let mut rule = Rule::new(&ghost, &plain);
         let all = rule.announcers(&service(policy), VIP.parse().unwrap(), &endpoints);
@@ -109,7 +111,8 @@ fn an_advertisement_picks_nodes_services_and_the_length_of_the_prefix() {
         nodes.iter().map(|facts| Candidate { name: &facts.name, facts: Some(facts) }).collect();
     let with = |advertisements: &[Advertisement], address: &str| -> Vec<String> {
         let service = service(TrafficPolicy::Cluster);
-        Rule::new(&candidates, advertisements)
+        let scheme = Scheme { advertisements: advertisements.to_vec(), ..Scheme::default() };
+        Rule::new(&candidates, &scheme)
             .announcers(&service, address.parse().unwrap(), &endpoints_on(&["w1"]))
             .iter()
             .map(|(prefix, by)| format!("{prefix} {}", by.nodes.len()))

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::*;
+use crate::intent::announce::Advertisement;
 use crate::intent::settings;
 use crate::intent::snapshot::{SliceFacts, TrafficPolicy};
 
@@ -10,7 +11,7 @@ use crate::intent::snapshot::{SliceFacts, TrafficPolicy};
 struct World {
     settings: SwitchSettings,
     facts: ClusterFacts,
-    advertisements: Vec<Advertisement>,
+    scheme: Scheme,
 }
 
 /// Settings with what stands below `nodes:`, and further top-level lines.
@@ -27,7 +28,7 @@ fn world_with(nodes: &str, more: &str) -> World {
     World {
         settings: settings::parse(&text).unwrap(),
         facts: ClusterFacts::default(),
-        advertisements: vec![Advertisement::plain()],
+        scheme: Scheme::plain(),
     }
 }
 
@@ -76,6 +77,7 @@ impl World {
             policy,
             labels: BTreeMap::new(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            has_nameless: false,
         }));
         self
     }
@@ -95,7 +97,9 @@ impl World {
     }
 
     fn expect(&self) -> Expectation {
-        super::expect("leaf1", &self.settings, &self.facts, &self.advertisements)
+        let mut issues = self.facts.issues.clone();
+        let peers = peers("leaf1", &self.settings, &self.facts, &mut issues);
+        super::expect_by(&self.scheme, ("leaf1", &self.settings, &self.facts), peers, issues)
     }
 
     fn vip(&self, prefix: &str) -> ExpectedVip {
@@ -108,7 +112,8 @@ impl World {
 
     /// `HOP HOP`, or why there are none.
     fn hops(&self, prefix: &str) -> String {
-        let ExpectedVip { services: _, next_hops, absent, no_family } = self.vip(prefix);
+        let ExpectedVip { services: _, next_hops, absent, doubt } = self.vip(prefix);
+        let no_family = doubt.is_some_and(|doubt| doubt.rung == Rung::NoAddressForFamily);
         let hops: Vec<String> = next_hops.keys().map(ToString::to_string).collect();
         match (absent, no_family) {
             (None, false) => hops.join(" "),
@@ -401,7 +406,7 @@ fn an_aggregate_is_the_union_of_what_it_covers_and_stays_inside_the_pools() {
         .service("dns", Local, &["203.0.113.34"])
         .endpoint_on("web", "w1")
         .endpoint_on("dns", "w2");
-    world.advertisements = vec![Advertisement { length_v4: 28, ..Advertisement::plain() }];
+    world.scheme.advertisements = vec![Advertisement { length_v4: 28, ..Advertisement::plain() }];
     assert_eq!(world.hops("203.0.113.32/28"), "192.168.1.11 192.168.1.12");
     assert_eq!(world.expect().vips.len(), 1, "1.1.1.96/28 is wider than its pool");
     assert_eq!(world.reasons(), ["Service shop/web NotOurs"]);
@@ -486,7 +491,7 @@ fn any_world() -> impl Strategy<Value = World> {
             for (service, node) in endpoints {
                 world = world.endpoint_on(&format!("s{service}"), NODES[node]);
             }
-            world.advertisements =
+            world.scheme.advertisements =
                 vec![Advertisement { length_v4, ..Advertisement::plain() }, Advertisement::plain()];
             world
         })
@@ -503,7 +508,7 @@ proptest! {
         shuffled.facts.nodes.sort_by_cached_key(|_| order());
         shuffled.facts.services.sort_by_cached_key(|_| order());
         shuffled.facts.slices.sort_by_cached_key(|_| order());
-        shuffled.advertisements.reverse();
+        shuffled.scheme.advertisements.reverse();
         prop_assert_eq!(world.expect(), shuffled.expect());
         prop_assert_eq!(world.expect(), world.expect());
     }
@@ -522,7 +527,7 @@ proptest! {
             // Other switches take over only when the last node that peers here has gone, even one without an address
             // of this family.
             let had_nodes =
-                before.vips[prefix].no_family || had.keys().any(|hop| before.node_of.contains_key(hop));
+                before.vips[prefix].doubt.is_some() || had.keys().any(|hop| before.node_of.contains_key(hop));
             for hop in vip.next_hops.keys().filter(|hop| !after.node_of.contains_key(hop)) {
                 prop_assert!(had_nodes || had.contains_key(hop), "{} gained {}", prefix, hop);
             }
@@ -536,7 +541,7 @@ proptest! {
         let remote: BTreeSet<NextHop> = world.settings.remote.iter().map(|remote| NextHop::via(remote.next_hop)).collect();
         for (prefix, vip) in &expectation.vips {
             prop_assert!(world.settings.admits(*prefix), "{}", prefix);
-            prop_assert_eq!(vip.absent.is_some() || vip.no_family, vip.next_hops.is_empty(), "{}", prefix);
+            prop_assert_eq!(vip.absent.is_some() || vip.doubt.is_some(), vip.next_hops.is_empty(), "{}", prefix);
             for hop in vip.next_hops.keys() {
                 let allowed = listed.contains(hop)
                     || remote.contains(hop)

@@ -87,7 +87,8 @@ pub fn service(
     let name = meta.namespaced();
     let issue = |message: String| Issue::new(format!("Service {name}"), "InvalidObject", message);
     let mut addresses = BTreeSet::new();
-    for ip in status.load_balancer.ingress.iter().filter_map(|ingress| ingress.ip.as_deref()) {
+    let ingress = &status.load_balancer.ingress;
+    for ip in ingress.iter().filter_map(|ingress| ingress.ip.as_deref()) {
         addresses.insert(
             ip.parse::<IpAddr>()
                 .map_err(|_| issue(format!("status.loadBalancer.ingress: {ip:?} is not an address")))?,
@@ -106,6 +107,7 @@ pub fn service(
         policy,
         labels: meta.labels.clone(),
         addresses,
+        has_nameless: ingress.iter().any(|ingress| ingress.ip.is_none()),
         name,
     }))
 }
