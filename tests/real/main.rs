@@ -19,6 +19,8 @@ mod frr;
 mod git;
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/metallb.rs"]
+mod metallb;
 #[path = "../support/netns.rs"]
 mod netns;
 #[path = "../support/oracle.rs"]
@@ -44,6 +46,7 @@ mod inputs;
 mod ladder;
 mod literal;
 mod manifests;
+mod metallb_lab;
 mod netns_fib;
 mod pause;
 mod peers;

@@ -116,7 +116,8 @@ far_end() {
 	leaf2:up) echo "leaf1 up" ;;
 	s[123]:eth[12]) echo "leaf${2#eth} p${1#s}" ;;
 	client:eth[12]) echo "leaf${2#eth} c${2#eth}" ;;
-	api:m-leaf[12]) echo "${2#m-} mgmt" ;;
+	s[123]:mgmt) echo "api m-$1" ;;
+	api:m-leaf[12] | api:m-s[123]) echo "${2#m-} mgmt" ;;
 	esac
 }
 
