@@ -17,13 +17,13 @@ use crate::files::secret;
 use crate::health::condition::{InputProblem, Reason, Status};
 use crate::intent::departures::{Departures, Word};
 use crate::intent::language::{Language, Unfit};
-use crate::intent::nexthops::{self, Expectation, Peers};
+use crate::intent::nexthops::{self, Expectation, ExpectedVip, Peers};
 use crate::intent::platform::Platform;
 use crate::intent::render::{self, Job, Texts};
 use crate::intent::settings::{self, SwitchSettings};
 use crate::intent::snapshot::{Bundle, ClusterFacts, Issue, LITERAL, digest};
 use crate::intent::switch::Apply;
-use crate::net::NextHop;
+use crate::net::{NextHop, Prefix, Shared};
 use crate::sandbox;
 
 /// What is desired of this switch now.
@@ -98,6 +98,8 @@ pub struct Deriver {
     in_force: Option<Good>,
     departures: Departures,
     apply: Apply,
+    /// What was expected last by MetalLB's objects.
+    before: BTreeMap<Prefix, Shared<ExpectedVip>>,
     /// What the last candidate lacks because the platform does not take it.
     left_out: Vec<Issue>,
     /// The last few renderings: the wanted bundle and the one in force take turns.
@@ -118,6 +120,7 @@ impl Deriver {
             in_force: None,
             departures: Departures::default(),
             apply: Apply::default(),
+            before: BTreeMap::new(),
             left_out: Vec::new(),
             rendered: Vec::new(),
         }
@@ -256,6 +259,7 @@ impl Deriver {
         };
         let judged = self.in_force.clone().unwrap_or_else(|| good.clone());
         let mut expectation = self.expect(&judged.settings, &gathered.facts);
+        self.metallb_gone(&gathered.facts, &mut expectation);
         let after = remove_after(&judged.settings);
         if self.in_force.is_some() {
             self.departures.follow(&expectation.peers, now);
@@ -317,6 +321,16 @@ impl Deriver {
         let good =
             self.good.as_ref().filter(|good| self.in_force.as_ref().is_some_and(|old| old != *good))?;
         (good.bundle.hash() == hash).then(|| self.expect(&good.settings, facts))
+    }
+
+    /// What was expected before MetalLB's CRDs went is kept, as what nothing can be said of: MetalLB itself then takes their
+    /// addresses from Services.
+    fn metallb_gone(&mut self, facts: &ClusterFacts, expectation: &mut Expectation) {
+        match &facts.metallb {
+            None => self.before = BTreeMap::new(),
+            Some(metallb) if !metallb.vanished => self.before.clone_from(&expectation.vips),
+            Some(_) => nexthops::nothing_can_be_said(&self.before, expectation),
+        }
     }
 
     fn peers(&self, settings: &SwitchSettings, facts: &ClusterFacts) -> Peers {

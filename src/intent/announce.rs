@@ -170,8 +170,7 @@ impl<'a> Rule<'a> {
         for candidate in candidates {
             match scheme.speaker(candidate.name) {
                 Speaker::Unsure(why) => nobody.unsure.insert(candidate.name, *why),
-                Speaker::None => nobody.silent.insert(candidate.name, Rung::NoSpeaker),
-                Speaker::Everybody | Speaker::Peers(_) => {
+                Speaker::Everybody | Speaker::None | Speaker::Peers(_) => {
                     nobody.silent.insert(candidate.name, Rung::NotAdvertised)
                 }
             };
@@ -257,22 +256,28 @@ fn of_one<'a>(
     let no_labels = BTreeMap::new();
     for candidate in candidates {
         let speaker = scheme.speaker(candidate.name);
-        if let Speaker::Unsure(why) = speaker {
-            announcers.unsure.insert(candidate.name, *why);
-            continue;
+        let quiet = silence(policy, candidate, endpoints);
+        match (speaker, quiet) {
+            (Speaker::Unsure(Rung::ConfigurationRefused), Some(_)) => {}
+            (Speaker::Unsure(why), _) => {
+                announcers.unsure.insert(candidate.name, *why);
+                continue;
+            }
+            (Speaker::Everybody | Speaker::None | Speaker::Peers(_), _) => {}
         }
         let labels = candidate.facts.map_or(&no_labels, |facts| &facts.labels);
-        if !matches(&advertisement.nodes, labels) {
-            if scheme.pools.is_some() {
-                announcers.silent.insert(candidate.name, Rung::NotAdvertised);
-            }
+        let matched = matches(&advertisement.nodes, labels);
+        if !matched && scheme.pools.is_none() {
             continue;
         }
-        if matches!(speaker, Speaker::None) {
-            announcers.silent.insert(candidate.name, Rung::NoSpeaker);
-            continue;
-        }
-        if let Some(why) = silence(policy, candidate, endpoints) {
+        // Without an endpoint it would not announce whatever else holds, so nothing else explains.
+        let why = match quiet {
+            Some(Rung::NoEndpoints) => Some(Rung::NoEndpoints),
+            _ if !matched => Some(Rung::NotAdvertised),
+            _ if *speaker == Speaker::None => Some(Rung::NoSpeaker),
+            other => other,
+        };
+        if let Some(why) = why {
             announcers.silent.insert(candidate.name, why);
             continue;
         }

@@ -149,6 +149,16 @@ pub fn expect_by(
     Expectation { vips, peers, node_of, not_ours, leaving: BTreeSet::new(), unsure, issues }
 }
 
+/// Nothing can be said of any prefix, because MetalLB's CRDs are gone; what was expected `before` is still shown.
+pub fn nothing_can_be_said(before: &BTreeMap<Prefix, Shared<ExpectedVip>>, expectation: &mut Expectation) {
+    expectation.vips.extend(before.clone());
+    for vip in expectation.vips.values_mut() {
+        let vip = vip.own();
+        vip.absent = None;
+        vip.doubt = Some(Doubt { rung: Rung::ExpectationStale, of: None });
+    }
+}
+
 /// Services are judged by class: those asked for, or those without one.
 fn is_of_class(settings: &SwitchSettings, service: &ServiceFacts) -> bool {
     let classes = &settings.vips.load_balancer_classes;

@@ -31,6 +31,7 @@ mod scene;
 mod switch;
 
 mod alerts;
+mod announcing;
 mod bad;
 mod changes;
 mod commit;
@@ -56,5 +57,6 @@ mod policy;
 mod predict;
 mod slice;
 mod slots;
+mod speakers;
 mod trouble;
 mod window;

@@ -1,6 +1,7 @@
 //! What a speaker refuses: its whole configuration, for one thing that is wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::objects::{Item, Scope, overlap};
 use super::read::value_of_community;
@@ -16,7 +17,10 @@ type Wrong = (String, String);
 pub(super) fn refusals(metallb: &MetalLb, facts: &ClusterFacts) -> Refusals {
     let everywhere = everywhere(metallb);
     let mut refusals: Refusals = BTreeMap::new();
-    for node in &facts.nodes {
+    let speaks = |node: &&Arc<NodeFacts>| {
+        !facts.switches.contains(&node.name) && !metallb.is_without_speaker(&node.name)
+    };
+    for node in facts.nodes.iter().filter(speaks) {
         let wrong = if everywhere.is_empty() { on_node(metallb, node) } else { everywhere.clone() };
         if !wrong.is_empty() {
             refusals.insert(node.name.clone(), wrong);

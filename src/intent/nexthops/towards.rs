@@ -174,12 +174,12 @@ fn why_absent(peers: &Peers, silent: &BTreeMap<&str, Rung>) -> Rung {
     };
     let (here, elsewhere) = (of(true).collect::<BTreeSet<_>>(), of(false).collect::<BTreeSet<_>>());
     for rungs in [&here, &elsewhere] {
-        for rung in [Rung::NodeNetworkUnavailable, Rung::NodeExcluded] {
+        for rung in [Rung::NodeNetworkUnavailable, Rung::NodeExcluded, Rung::NoSpeaker] {
             if rungs.contains(&rung) {
                 return rung;
             }
         }
     }
-    // What comes closest to being announced, of the nodes here if there are any.
-    [here, elsewhere].iter().find_map(|rungs| rungs.last().copied()).unwrap_or(Rung::NoEndpoints)
+    let advertised = if here.is_empty() { elsewhere } else { here };
+    if advertised.contains(&Rung::NotAdvertised) { Rung::NotAdvertised } else { Rung::NoEndpoints }
 }
