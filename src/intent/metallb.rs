@@ -11,8 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use serde::Serialize;
-
 use crate::health::ladder::Rung;
 use crate::intent::announce::{
     Advertisement, Families, Leads, PoolRange, Pools, Preference, Scheme, Session, Speaker, matches,
@@ -36,7 +34,7 @@ pub use objects::{Asn, BgpAdvertisement, Community, Flaw, Item, Object, Peer, Po
 pub const NAMESPACE: &str = "metallb-system";
 
 /// All of MetalLB's objects at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetalLb {
     /// `IPAddressPool`.
     pub pools: Vec<Item<Pool>>,

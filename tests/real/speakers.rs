@@ -106,7 +106,6 @@ fn what_is_expected_follows_metallbs_objects() {
     let advertise = |spec: &Value| patch(&lab, "bgpadvertisement", "vips", spec);
 
     let first = json!([{"matchLabels": {"kubernetes.io/hostname": "worker-1"}}]);
-    lab.kubectl(&["label", "node", "worker-1", "kubernetes.io/hostname=worker-1", "--overwrite"]);
     advertise(&json!({"nodeSelectors": first}));
     says(&lab, &web, ("ok", None), &[1], &[1]);
     advertise(&json!({"nodeSelectors": null}));
@@ -168,6 +167,20 @@ fn what_is_expected_follows_metallbs_objects() {
     // The built-in filter takes host routes only, so here that is a fault, and whose it is.
     says(&lab, &wider, ("diverged", Some("PrefixNotReceived")), all, &[]);
     assert!(kernel(&lab, &web).is_empty());
+
+    // Within one AS: whether a path without a LOCAL_PREF is preferred to one with 50 depends on the speaker's kind.
+    for server in 1..=3 {
+        patch(&lab, "bgppeer", &format!("s{server}-leaf1"), &json!({"myASN": 65001}));
+    }
+    let others = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["worker-1"]}]}]);
+    advertise(&json!({"aggregationLength": null, "nodeSelectors": others}));
+    let spec = json!({"ipAddressPools": ["vips"], "nodeSelectors": first, "localPref": 50});
+    lab.apply(
+        &json!({"apiVersion": "metallb.io/v1beta1", "kind": "BGPAdvertisement",
+            "metadata": {"name": "first", "namespace": "metallb-system"}, "spec": spec})
+        .to_string(),
+    );
+    says(&lab, &web, ("unknown", Some("AnnouncementUncertain")), &[], &[]);
     drop(agents);
 }
 

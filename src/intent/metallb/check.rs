@@ -6,22 +6,31 @@ use std::sync::Arc;
 use super::objects::{Item, Scope, overlap};
 use super::read::value_of_community;
 use super::{BgpAdvertisement, MetalLb, Refusals};
-use crate::intent::announce::{contradict, matches};
+use crate::intent::announce::{Advertisement, Pools, contradict, matches};
 use crate::intent::snapshot::{ClusterFacts, Issue, NodeFacts};
 use crate::net::Family;
 
 /// One thing that is wrong: with which object, and what.
 type Wrong = (String, String);
 
+/// What is the same on every node.
+struct Together {
+    pools: Pools,
+    /// As many, and in the same order, as there are objects.
+    advertised: Vec<Advertisement>,
+}
+
 /// By node, what its speaker refuses: by the rules that are known here, and by its own word.
 pub(super) fn refusals(metallb: &MetalLb, facts: &ClusterFacts) -> Refusals {
     let everywhere = everywhere(metallb);
+    let together = Together { pools: metallb.pool_ranges(), advertised: metallb.advertised() };
     let mut refusals: Refusals = BTreeMap::new();
     let speaks = |node: &&Arc<NodeFacts>| {
         !facts.switches.contains(&node.name) && !metallb.is_without_speaker(&node.name)
     };
     for node in facts.nodes.iter().filter(speaks) {
-        let wrong = if everywhere.is_empty() { on_node(metallb, node) } else { everywhere.clone() };
+        let wrong =
+            if everywhere.is_empty() { on_node(metallb, &together, node) } else { everywhere.clone() };
         if !wrong.is_empty() {
             refusals.insert(node.name.clone(), wrong);
         }
@@ -90,7 +99,7 @@ fn flaws<T>(kind: &str, items: &[Item<T>], wrong: &mut BTreeSet<Wrong>) {
 }
 
 /// What spoils the configuration of one node: of what is for it.
-fn on_node(metallb: &MetalLb, node: &NodeFacts) -> BTreeSet<Wrong> {
+fn on_node(metallb: &MetalLb, together: &Together, node: &NodeFacts) -> BTreeSet<Wrong> {
     let mut wrong = BTreeSet::new();
     for peer in metallb.peers.iter().filter(|peer| matches(&peer.spec.nodes, &node.labels)) {
         if let Some(flaw) = &peer.flaw {
@@ -117,11 +126,9 @@ fn on_node(metallb: &MetalLb, node: &NodeFacts) -> BTreeSet<Wrong> {
     }
     // Together, and only where no Service decides between them.
     let plain: Vec<_> = mine.iter().filter(|item| item.spec.services.is_empty()).collect();
-    let ranges = metallb.pool_ranges();
-    let all = metallb.advertised();
     let of = |item: &Item<BgpAdvertisement>| {
         let at = metallb.advertisements.iter().position(|other| other.name == item.name);
-        at.and_then(|at| all.get(at))
+        at.and_then(|at| together.advertised.get(at))
     };
     for (at, one) in plain.iter().enumerate() {
         for other in plain.iter().skip(at + 1) {
@@ -130,7 +137,7 @@ fn on_node(metallb: &MetalLb, node: &NodeFacts) -> BTreeSet<Wrong> {
                 let is = |pools: &Option<BTreeSet<usize>>| pools.as_ref().is_none_or(|p| p.contains(&pool));
                 is(&first.pools) && is(&second.pools)
             };
-            let mut families = ranges.families.iter().enumerate();
+            let mut families = together.pools.families.iter().enumerate();
             if families.any(|(pool, families)| shared(pool) && contradict(first, second, *families)) {
                 let problem = format!(
                     "spec.localPref, spec.asPathPrepend: not as in {} for the same prefixes",

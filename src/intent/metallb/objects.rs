@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
-
 use crate::intent::settings::LabelSelector;
 use crate::intent::snapshot::ObjectName;
 use crate::net::Family;
@@ -19,7 +17,7 @@ pub const KINDS: [&str; 5] =
     ["IPAddressPool", "BGPAdvertisement", "BGPPeer", "Community", "ConfigurationState"];
 
 /// One object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item<T> {
     /// Namespace and name.
     pub name: ObjectName,
@@ -32,7 +30,7 @@ pub struct Item<T> {
 }
 
 /// Why a speaker refuses its configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
     /// On which nodes.
     pub scope: Scope,
@@ -41,7 +39,7 @@ pub struct Flaw {
 }
 
 /// Whose configuration a flaw spoils.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Everybody's.
     Everywhere,
@@ -65,14 +63,14 @@ pub enum Object {
 }
 
 /// An `IPAddressPool`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pool {
     /// Its addresses.
     pub blocks: Vec<Block>,
 }
 
 /// One entry of `spec.addresses`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// As it was written.
     pub text: String,
@@ -85,7 +83,7 @@ pub struct Block {
 }
 
 /// A `BGPAdvertisement`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BgpAdvertisement {
     /// Names of pools.
     pub pools: Vec<String>,
@@ -127,7 +125,7 @@ impl Default for BgpAdvertisement {
 }
 
 /// A `BGPPeer`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
     /// The router's address; absent for a peer known by the node's interface.
     pub address: Option<IpAddr>,
@@ -142,7 +140,7 @@ pub struct Peer {
 }
 
 /// The router's AS number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Asn {
     /// Not said.
     #[default]
@@ -167,14 +165,14 @@ impl Peer {
 }
 
 /// A `Community`: names of BGP communities.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Community {
     /// The names.
     pub names: Vec<String>,
 }
 
 /// The `ConfigurationState` of a speaker.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// The speaker's node.
     pub node: String,
