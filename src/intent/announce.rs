@@ -9,7 +9,6 @@
 //! Whether a node announces can have three answers, and the third, *cannot be told*, is never turned into one of the
 //! others.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -145,11 +144,12 @@ pub struct Rule<'a> {
     nobody: Shared<Announcers<'a>>,
 }
 
-/// What of a Service and its endpoints decides who announces it, beside the advertisement, which is told by its place.
-/// With policy Cluster it does not matter where the endpoints are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What of a Service and its endpoints decides who announces a prefix of it. With policy Cluster it does not matter where the
+/// endpoints are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Alike {
-    advertisement: usize,
+    /// Those that announce this prefix, by number.
+    advertisements: Vec<usize>,
     family: Family,
     any: bool,
     /// The place of the set of nodes.
@@ -196,26 +196,29 @@ impl<'a> Rule<'a> {
             return nobody.into_iter().collect();
         }
         let clashing = scheme.clashing(&mine, service);
-        let mut result: BTreeMap<Prefix, Shared<Announcers<'a>>> = BTreeMap::new();
+        let mut of_prefix: BTreeMap<Prefix, Vec<usize>> = BTreeMap::new();
         for number in mine {
-            let Some(advertisement) = scheme.advertisements.get(number) else { continue };
-            let local = (service.policy == TrafficPolicy::Local).then(|| endpoints.nodes.place());
-            let family = Family::of(address);
-            let alike = Alike { advertisement: number, family, any: endpoints.any, local };
-            let candidates = self.candidates;
-            let known = self.known.entry(alike).or_insert_with(|| Known {
-                announcers: of_one((scheme, advertisement, family), service.policy, endpoints, candidates)
-                    .into(),
-                _nodes: endpoints.nodes.clone(),
-            });
-            let mut announcers = known.announcers.clone();
+            if let Some(advertisement) = scheme.advertisements.get(number) {
+                of_prefix.entry(advertisement.prefix(address)).or_default().push(number);
+            }
+        }
+        let (family, candidates) = (Family::of(address), self.candidates);
+        let local = (service.policy == TrafficPolicy::Local).then(|| endpoints.nodes.place());
+        let mut result = BTreeMap::new();
+        for (prefix, advertisements) in of_prefix {
+            let of_all = || {
+                let mut announcers = Announcers::default();
+                for one in advertisements.iter().filter_map(|number| scheme.advertisements.get(*number)) {
+                    announcers.join(&of_one((scheme, one, family), service.policy, endpoints, candidates));
+                }
+                Known { announcers: announcers.into(), _nodes: endpoints.nodes.clone() }
+            };
+            let alike = Alike { advertisements: advertisements.clone(), family, any: endpoints.any, local };
+            let mut announcers = self.known.entry(alike).or_insert_with(of_all).announcers.clone();
             for (one, other) in &clashing {
                 silence_both((one, other), candidates, announcers.own());
             }
-            match result.entry(advertisement.prefix(address)) {
-                Entry::Vacant(entry) => drop(entry.insert(announcers)),
-                Entry::Occupied(mut entry) => entry.get_mut().own().join(&announcers),
-            }
+            result.insert(prefix, announcers);
         }
         result
     }
