@@ -2,6 +2,7 @@
 //!
 //! Ten thousand VIPs behind the same sixteen nodes have one list of next-hops, not ten thousand.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,8 +10,21 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 /// A value held by several; a clone costs nothing, and is known to be the same without looking at it.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
 pub struct Shared<T>(Arc<T>);
+
+/// As that of the values; what is the same is not looked at.
+impl<T: Ord> Ord for Shared<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl<T: Ord> PartialOrd for Shared<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl<T> Shared<T> {
     /// Tells values apart as long as all of them live: two with the same place are the same.

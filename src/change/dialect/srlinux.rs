@@ -13,11 +13,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::change;
-use crate::change::diff::{Candidate, Checked, Global, OwnerPlan, Plan, Refusal, Running};
+use crate::change::diff::{Candidate, Checked, Global, Plan, Refusal, Running};
 use crate::change::drift::Departure;
 use crate::change::impact::Class;
 use crate::intent::snapshot::{Issue, digest};
 
+mod difference;
 mod impact;
 pub mod lint;
 mod owned;
@@ -27,8 +28,9 @@ pub mod rules;
 mod tests;
 pub mod tree;
 
+use difference::Change;
 use owned::{Kind, Settable, bgp_of, global, instance_of, named, of_unit, unit_of, units};
-use tree::{Leaves, Node, Path, show};
+use tree::{Entry, Leaves, Node, Path, show};
 
 /// All names of ours begin with this.
 pub const NAME_PREFIX: &str = "SWITCHLET-";
@@ -44,6 +46,9 @@ const HOLD: u64 = 90;
 /// SR Linux's dialect, for the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Srlinux;
+
+/// Paths of entries.
+type Entries<'a> = BTreeSet<&'a [Node]>;
 
 /// A document and its leaves.
 #[derive(Debug, Clone)]
@@ -78,7 +83,7 @@ impl Document {
     }
 
     /// Its entries as values of commands.
-    fn entries(&self) -> HashMap<Path, Value> {
+    fn entries(&self) -> HashMap<Path, Entry<'_>> {
         tree::entries_of(&self.value, &|path| unit_of(path).is_some_and(|unit| unit.path.len() == path.len()))
     }
 
@@ -111,9 +116,8 @@ impl change::Dialect for Srlinux {
         if !literal {
             refuse_conflicts(&wanted, &running, &confirmed, known.adopt, journal)?;
         }
-        let mut ours: BTreeSet<Path> = running.named.clone();
-        ours.extend(confirmed.units.keys().cloned());
-        ours.extend(wanted.units.keys().cloned());
+        let named = running.named.iter().chain(confirmed.units.keys()).chain(wanted.units.keys());
+        let ours: Entries<'_> = named.map(Vec::as_slice).collect();
         let mut change = Change::default();
         change.entries(&running, &wanted, &ours);
         change.singles(&running, &wanted);
@@ -146,20 +150,18 @@ impl change::Dialect for Srlinux {
         else {
             return Plan::default();
         };
-        let mut ours: BTreeSet<Path> = now.named.clone();
-        ours.extend(before.named.clone());
-        ours.extend(failed.units.keys().cloned());
         // What the attempt took away carries no name of ours: nobody else could commit meanwhile.
         let nameless = |kind: &Kind| literal || *kind == Kind::Resilient;
-        ours.extend(
-            before.units.clone().into_iter().filter(|(_, kind)| nameless(kind)).map(|(path, _)| path),
-        );
+        let nameless = before.units.iter().filter(|(_, kind)| nameless(kind)).map(|(path, _)| path);
+        let named = now.named.iter().chain(&before.named).chain(failed.units.keys());
+        let ours: Entries<'_> = named.chain(nameless).map(Vec::as_slice).collect();
         let mut change = Change::default();
         change.entries(&now, &before, &ours);
         let touched = |path: &Path| global(path).is_some() || failed.leaves.contains_key(path);
         for (path, value) in before.singles().filter(|(path, _)| touched(path)) {
-            if now.leaves.get(path).map(tree::word) != Some(tree::word(value)) {
-                change.set(path, value, now.leaves.get(path));
+            let found = now.leaves.get(path);
+            if !found.is_some_and(|found| tree::same(found, value)) {
+                change.set(path, value, found);
             }
         }
         for (path, value) in now.singles().filter(|(path, _)| touched(path)) {
@@ -219,7 +221,7 @@ impl change::Dialect for Srlinux {
 
 /// A document as text: indented, members in order, names without module, a newline at the end.
 pub fn write(document: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(&tree::canonical(document)).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&tree::Canonical(document)).unwrap_or_default();
     text.push('\n');
     text
 }
@@ -236,7 +238,7 @@ pub fn commands(text: &str) -> Result<Vec<String>, Refusal> {
     let mut change = Change::default();
     let values = document.entries();
     for path in document.units.keys() {
-        change.replace(path, &values);
+        change.replace(path, values.get(path));
     }
     for (path, value) in document.singles().filter(|(path, value)| !names_only(path, value)) {
         change.set(path, value, None);
@@ -285,7 +287,7 @@ fn refuse_conflicts(
         let found: Vec<String> =
             of_unit(&running.leaves, path).map(|(leaf, value)| tree::line(leaf, value)).collect();
         let same = of_unit(&wanted.leaves, path)
-            .all(|(leaf, value)| running.leaves.get(leaf).map(tree::word) == Some(tree::word(value)));
+            .all(|(leaf, value)| running.leaves.get(leaf).is_some_and(|found| tree::same(found, value)));
         if !same && !adopted(&show(path)) {
             let found = found.first().cloned().unwrap_or_else(|| show(path));
             return Err(Refusal::GlobalConflict { wanted: show(path), found });
@@ -316,7 +318,7 @@ fn is_there(document: &Document, unit: &Path) -> bool {
 }
 
 /// Neighbours come and go with their nodes: a plan that somebody has seen stays the same plan meanwhile.
-fn start(running: &Document, ours: &BTreeSet<Path>) -> String {
+fn start(running: &Document, ours: &Entries<'_>) -> String {
     let members = [Kind::Neighbor, Kind::Interface];
     let lines: Vec<String> = running
         .leaves
@@ -330,10 +332,10 @@ fn start(running: &Document, ours: &BTreeSet<Path>) -> String {
 }
 
 /// The journal after the change, and what becomes of leaves that are given up.
-fn settle_globals(
-    change: &mut Change,
-    running: &Document,
-    wanted: &Document,
+fn settle_globals<'a>(
+    change: &mut Change<'a>,
+    running: &'a Document,
+    wanted: &'a Document,
     journal: &[Global],
 ) -> Vec<Global> {
     let mut kept = Vec::new();
@@ -367,124 +369,4 @@ fn settle_globals(
 /// A value from its word.
 fn typed(word: &str) -> Value {
     serde_json::from_str(word).unwrap_or_else(|_| Value::String(word.to_owned()))
-}
-
-/// A difference that grows.
-#[derive(Debug, Default)]
-struct Change {
-    add: Vec<String>,
-    remove: Vec<String>,
-    commands: Vec<String>,
-    touched: Vec<impact::Touched>,
-    /// Leaves outside of entries that go.
-    unset: BTreeSet<Path>,
-    /// Entries that go.
-    gone: BTreeSet<Path>,
-    /// Something is set inside these containers of BGP.
-    kept: BTreeSet<Path>,
-}
-
-impl Change {
-    /// Entries of ours: those that are wanted and differ are replaced, those that are not wanted are deleted.
-    fn entries(&mut self, from: &Document, to: &Document, ours: &BTreeSet<Path>) {
-        let mut deletes = Vec::new();
-        let values = to.entries();
-        for path in ours {
-            let kind = unit_of(path).map_or(Kind::Policy, |unit| unit.kind);
-            let lines = |document: &Document| -> BTreeSet<String> {
-                of_unit(&document.leaves, path).map(|(leaf, value)| tree::line(leaf, value)).collect()
-            };
-            let (old, new) = (lines(from), lines(to));
-            if old == new {
-                continue;
-            }
-            let leaves = |document: &Document| -> BTreeMap<Path, String> {
-                of_unit(&document.leaves, path)
-                    .map(|(leaf, value)| (leaf.clone(), tree::word(value)))
-                    .collect()
-            };
-            self.touched.push(impact::Touched::Entry {
-                kind,
-                path: path.clone(),
-                old: leaves(from),
-                new: leaves(to),
-            });
-            self.add.extend(new.difference(&old).cloned());
-            self.remove.extend(old.difference(&new).cloned());
-            if new.is_empty() {
-                self.gone.insert(path.clone());
-                deletes.push(json!({"action": "delete", "path": show(path)}).to_string());
-            } else {
-                self.kept.extend(bgp_of(path).map(<[Node]>::to_vec));
-                self.replace(path, &values);
-            }
-        }
-        // What refers goes before what it refers to, for those who read it; the switch takes all at once.
-        deletes.reverse();
-        self.commands.append(&mut deletes);
-    }
-
-    fn replace(&mut self, path: &Path, values: &HashMap<Path, Value>) {
-        let value = values.get(path).cloned().unwrap_or_default();
-        self.commands.push(json!({"action": "replace", "path": show(path), "value": value}).to_string());
-    }
-
-    /// Leaves outside of entries: set where they differ.
-    fn singles(&mut self, from: &Document, to: &Document) {
-        for (path, value) in to.singles().filter(|(path, value)| !names_only(path, value)) {
-            self.kept.extend(bgp_of(path).map(<[Node]>::to_vec));
-            let found = from.leaves.get(path);
-            if found.map(tree::word) != Some(tree::word(value)) {
-                self.set(path, value, found);
-            }
-        }
-    }
-
-    fn set(&mut self, path: &Path, value: &Value, found: Option<&Value>) {
-        self.kept.extend(bgp_of(path).map(<[Node]>::to_vec));
-        self.add.push(tree::line(path, value));
-        self.remove.extend(found.map(|found| tree::line(path, found)));
-        let action = if value.is_array() { "replace" } else { "update" };
-        self.commands.push(json!({"action": action, "path": show(path), "value": value}).to_string());
-        self.touched.push(impact::Touched::Leaf { path: path.clone(), old: found.map(tree::word) });
-    }
-
-    fn unset(&mut self, path: &Path, found: &Value) {
-        self.unset.insert(path.clone());
-        self.remove.push(tree::line(path, found));
-        self.commands.push(json!({"action": "delete", "path": show(path)}).to_string());
-        self.touched.push(impact::Touched::Leaf { path: path.clone(), old: Some(tree::word(found)) });
-    }
-
-    /// A BGP of which nothing is left goes whole: without its AS number the switch would refuse what is left.
-    fn take_away_empty_bgp(&mut self, running: &Document) {
-        let emptied: BTreeSet<Path> = self
-            .unset
-            .iter()
-            .filter(|path| path.last().is_some_and(|step| step.name == "autonomous-system"))
-            .filter_map(|path| bgp_of(path).map(<[Node]>::to_vec))
-            .collect();
-        for bgp in emptied.into_iter().filter(|bgp| !self.kept.contains(bgp)) {
-            let goes = |path: &Path| {
-                self.unset.contains(path) || unit_of(path).is_some_and(|unit| self.gone.contains(&unit.path))
-            };
-            let left = of_unit(&running.leaves, &bgp)
-                .any(|(path, value)| !goes(path) && (unit_of(path).is_some() || !names_only(path, value)));
-            if !left {
-                let inside = format!("\"path\":\"{}", show(&bgp));
-                self.commands.retain(|command| !command.contains(&inside));
-                self.commands.push(json!({"action": "delete", "path": show(&bgp)}).to_string());
-            }
-        }
-    }
-
-    fn plan(self, running: &Document, start: String, globals: Vec<Global>) -> Plan {
-        if self.commands.is_empty() {
-            return Plan::default();
-        }
-        let impact = impact::foretell(&self.touched, &running.leaves);
-        let Self { add, remove, commands, .. } = self;
-        let plan = OwnerPlan { add, remove, commands, start, globals, impact };
-        Plan { owners: BTreeMap::from([(OWNER.to_owned(), plan)]) }
-    }
 }

@@ -5,25 +5,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::owned::{Kind, bgp_of, group, key, unit_of, units};
-use super::tree::{Leaves, Path, show};
+use super::tree::{Leaves, Node, Path, same, show};
 use crate::change::impact::{Class, Impact};
 use crate::net::Prefix;
 
 /// Something that a change touches, as it was and as it will be.
 #[derive(Debug, Clone)]
-pub(super) enum Touched {
+pub(super) enum Touched<'a> {
     /// An entry; its leaves.
-    Entry { kind: Kind, path: Path, old: BTreeMap<Path, String>, new: BTreeMap<Path, String> },
+    Entry { kind: Kind, path: &'a [Node], old: Vec<Leaf<'a>>, new: Vec<Leaf<'a>> },
     /// A leaf outside of entries; its value until now.
-    Leaf { path: Path, old: Option<String> },
+    Leaf { path: &'a Path, old: Option<String> },
 }
 
-pub(super) fn foretell(touched: &[Touched], running: &Leaves) -> Impact {
+/// One leaf and its value.
+pub(super) type Leaf<'a> = (&'a Path, &'a Value);
+
+pub(super) fn foretell(touched: &[Touched<'_>], running: &Leaves) -> Impact {
     touched.iter().map(|one| of_one(one, running)).fold(Impact::default(), Impact::and)
 }
 
-fn of_one(touched: &Touched, running: &Leaves) -> Impact {
+fn of_one(touched: &Touched<'_>, running: &Leaves) -> Impact {
     match touched {
         Touched::Leaf { path, old } => of_leaf(path, old.as_deref(), running),
         Touched::Entry { kind: Kind::Policy | Kind::Resilient, .. } => class(Class::Policy),
@@ -68,7 +73,7 @@ fn configured(running: &Leaves) -> BTreeSet<String> {
 }
 
 /// All that belongs to the group `name` of the BGP that `path` lies in.
-fn members(path: &Path, name: &str, running: &Leaves) -> Impact {
+fn members(path: &[Node], name: &str, running: &Leaves) -> Impact {
     let mut impact = class(Class::SessionReset);
     for (unit, kind) in units(running) {
         if bgp_of(&unit) != bgp_of(path) || group(running, &unit) != Some(name) {
@@ -85,14 +90,14 @@ fn members(path: &Path, name: &str, running: &Leaves) -> Impact {
 }
 
 /// A group that goes on: the worst of its leaves that differ.
-fn of_group(
-    path: &Path,
-    name: &str,
-    (old, new): (&BTreeMap<Path, String>, &BTreeMap<Path, String>),
-    running: &Leaves,
-) -> Impact {
-    let differs = |leaf: &&Path| old.get(*leaf) != new.get(*leaf);
-    let all: BTreeSet<&Path> = old.keys().chain(new.keys()).collect();
+fn of_group(path: &[Node], name: &str, (old, new): (&[Leaf<'_>], &[Leaf<'_>]), running: &Leaves) -> Impact {
+    let old: BTreeMap<&Path, &Value> = old.iter().copied().collect();
+    let new: BTreeMap<&Path, &Value> = new.iter().copied().collect();
+    let differs = |leaf: &&Path| match (old.get(*leaf), new.get(*leaf)) {
+        (Some(old), Some(new)) => !same(old, new),
+        _ => true,
+    };
+    let all: BTreeSet<&Path> = old.keys().chain(new.keys()).copied().collect();
     let mut impact = Impact::default();
     for leaf in all.into_iter().filter(differs) {
         let inside: Vec<&str> = leaf[path.len()..].iter().map(|step| step.name.as_str()).collect();

@@ -2,6 +2,7 @@
 //! names, and a closed list of single leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::NAME_PREFIX;
 use super::tree::{Leaves, Node, Path, Step};
@@ -24,10 +25,10 @@ pub(super) enum Kind {
 }
 
 /// An entry that is written and deleted as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unit {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unit<'a> {
     pub(super) kind: Kind,
-    pub(super) path: Path,
+    pub(super) path: &'a [Node],
 }
 
 const BGP: [&str; 3] = ["network-instance", "protocols", "bgp"];
@@ -49,11 +50,11 @@ fn begins(path: &[Node], names: &[&str]) -> bool {
 }
 
 /// The entry that `path` lies in.
-pub(super) fn unit_of(path: &[Node]) -> Option<Unit> {
+pub(super) fn unit_of(path: &[Node]) -> Option<Unit<'_>> {
     let (names, kind) = UNITS.iter().find(|(names, _)| begins(path, names))?;
     // A bare list without an entry is nothing to own.
     let entry = &path[..names.len()];
-    (!entry[names.len() - 1].keys.is_empty()).then(|| Unit { kind: *kind, path: entry.to_vec() })
+    (!entry[names.len() - 1].keys.is_empty()).then_some(Unit { kind: *kind, path: entry })
 }
 
 /// The container of BGP that `path` lies in.
@@ -93,7 +94,10 @@ pub(super) fn global(path: &[Node]) -> Option<Settable> {
 
 /// All entries of `leaves`, in order.
 pub(super) fn units(leaves: &Leaves) -> BTreeMap<Path, Kind> {
-    leaves.keys().filter_map(|path| unit_of(path)).map(|unit| (unit.path, unit.kind)).collect()
+    let mut found: Vec<Unit<'_>> = leaves.keys().filter_map(|path| unit_of(path)).collect();
+    // The leaves of one entry stand together.
+    found.dedup();
+    found.into_iter().map(|unit| (unit.path.to_vec(), unit.kind)).collect()
 }
 
 /// Of the entries of `leaves` those that carry our name: their own, or that of the group they belong to.
@@ -116,7 +120,7 @@ pub(super) fn key(path: &[Node]) -> Option<&str> {
 /// The leaf `name` directly below `path`.
 pub(super) fn leaf<'a>(leaves: &'a Leaves, path: &[Node], name: &str) -> Option<&'a serde_json::Value> {
     let mut whole = path.to_vec();
-    whole.push(Step { name: name.to_owned(), keys: Vec::new() }.into());
+    whole.push(Step::plain(name).into());
     leaves.get(&whole)
 }
 
@@ -128,7 +132,8 @@ pub(super) fn group<'a>(leaves: &'a Leaves, path: &[Node]) -> Option<&'a str> {
 /// The leaves of the entry at `path`.
 pub(super) fn of_unit<'a>(
     leaves: &'a Leaves,
-    path: &'a Path,
+    path: &'a [Node],
 ) -> impl Iterator<Item = (&'a Path, &'a serde_json::Value)> {
-    leaves.range(path.clone()..).take_while(move |(leaf, _)| leaf.starts_with(path))
+    let from = (Bound::Included(path), Bound::Unbounded);
+    leaves.range::<[Node], _>(from).take_while(move |(leaf, _)| leaf.starts_with(path))
 }

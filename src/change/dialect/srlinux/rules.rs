@@ -1,12 +1,12 @@
 //! What the models let pass and the switch, or a night shift, would not: refused before anything is sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::owned::{Kind, key, units};
+use super::owned::{Kind, key, leaf, of_unit, units};
 use super::release::{Grammar, grammar, limit_is_renamed};
-use super::tree::{Leaves, Node, Path, Step, leaves, show, word};
+use super::tree::{Leaves, Node, Path, leaves, show, word};
 use crate::change::diff::Refusal;
 use crate::intent::platform::Platform;
 use crate::net::Prefix;
@@ -22,28 +22,32 @@ pub fn check(document: &Value, platform: &Platform) -> Result<(), Refusal> {
     if let Ok(grammar) = grammar(platform.release) {
         wrong_release(&found, grammar, platform)?;
     }
-    for (path, kind) in units(&found) {
-        host_bits(&path, kind)?;
-        if kind == Kind::Resilient {
-            product(&found, &path, platform)?;
+    let units = units(&found);
+    for (path, kind) in &units {
+        host_bits(path, *kind)?;
+        if *kind == Kind::Resilient {
+            product(&found, path, platform)?;
         }
     }
     for path in found.keys() {
         for (at, step) in path.iter().enumerate().filter(|(_, step)| step.name == "prefix") {
             if step.keys.first().is_some_and(|(name, _)| name == "ip-prefix") {
-                host_bits(&path[..=at].to_vec(), Kind::Resilient)?;
+                host_bits(&path[..=at], Kind::Resilient)?;
             }
         }
     }
-    instance_types(&found)
+    instance_types(&found, &units)
 }
 
 /// A resilient-hash prefix in an instance that has no IP routes.
-fn instance_types(found: &Leaves) -> Result<(), Refusal> {
-    for (path, _) in units(found).iter().filter(|(_, kind)| **kind == Kind::Resilient) {
-        let mut of = path[..1].to_vec();
-        of.push(Step { name: "type".to_owned(), keys: Vec::new() }.into());
-        if let Some(kind) = found.get(&of).map(word).filter(|kind| kind != "ip-vrf" && kind != "default") {
+fn instance_types(found: &Leaves, units: &BTreeMap<Path, Kind>) -> Result<(), Refusal> {
+    let mut resilient: Vec<&Path> =
+        units.iter().filter(|(_, kind)| **kind == Kind::Resilient).map(|(path, _)| path).collect();
+    // One of each instance.
+    resilient.dedup_by(|next, path| next[0] == path[0]);
+    for path in resilient {
+        let kind = leaf(found, &path[..1], "type").map(word);
+        if let Some(kind) = kind.filter(|kind| kind != "ip-vrf" && kind != "default") {
             return Err(rule(
                 path,
                 format!("is not possible in a {kind} (expected an ip-vrf or the default instance)"),
@@ -53,7 +57,7 @@ fn instance_types(found: &Leaves) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn host_bits(path: &Path, kind: Kind) -> Result<(), Refusal> {
+fn host_bits(path: &[Node], kind: Kind) -> Result<(), Refusal> {
     if !matches!(kind, Kind::Resilient | Kind::Range) {
         return Ok(());
     }
@@ -64,8 +68,10 @@ fn host_bits(path: &Path, kind: Kind) -> Result<(), Refusal> {
     text.parse::<Prefix>().map(drop).map_err(|error| rule(path, error.to_string()))
 }
 
+/// A leaf of a small entry.
 fn number(found: &Leaves, path: &Path, name: &str) -> Option<u64> {
-    super::owned::leaf(found, path, name)?.as_u64()
+    let is_meant = |leaf: &Path| leaf.len() == path.len() + 1 && leaf[path.len()].name == name;
+    of_unit(found, path).find(|(leaf, _)| is_meant(leaf))?.1.as_u64()
 }
 
 /// Next-hops times buckets: the model has the ranges of both and not of the product.
@@ -94,8 +100,10 @@ fn product(found: &Leaves, path: &Path, platform: &Platform) -> Result<(), Refus
 /// Leaves of another release: the switch would refuse them, and here it can be said which one is meant.
 fn wrong_release(found: &Leaves, grammar: Grammar, platform: &Platform) -> Result<(), Refusal> {
     let release = platform.release.map(|release| release.to_string()).unwrap_or_default();
+    let mut names: Vec<&str> = Vec::new();
     for (path, value) in found {
-        let names: Vec<&str> = path.iter().map(|step| step.name.as_str()).collect();
+        names.clear();
+        names.extend(path.iter().map(|step| step.name.as_str()));
         let expected = match names.as_slice() {
             [.., "multipath", "max-paths-level-1" | "max-paths-level-2"] if grammar != Grammar::A => {
                 multipath(grammar)

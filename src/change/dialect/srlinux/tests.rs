@@ -476,3 +476,33 @@ proptest! {
         prop_assert_eq!(lines(&back), lines(&tree::leaves(&before).unwrap()));
     }
 }
+
+#[test]
+fn values_are_the_same_that_people_read_as_the_same() {
+    let values = [
+        json!("srl_nokia-common:ipv4-unicast"),
+        json!("ipv4-unicast"),
+        json!("5"),
+        json!(5),
+        json!(true),
+        json!("true"),
+        json!([]),
+        json!(["srl_nokia-bgp:a", "b"]),
+        json!(["a", "b"]),
+        json!("[a b]"),
+        json!({}),
+        json!(null),
+    ];
+    for (one, other) in values.iter().flat_map(|one| values.iter().map(move |other| (one, other))) {
+        assert_eq!(tree::same(one, other), tree::word(one) == tree::word(other), "{one} {other}");
+    }
+}
+
+#[test]
+fn a_document_has_one_form() {
+    let spelt = json!({"b": {"srl_nokia-x:z": [], "a": {"c": {}}}, "srl_nokia-x:a": [{"k": 1, "e": []}, {}], "d": {"x": 1, "m": "v"}});
+    assert_eq!(
+        write(&spelt),
+        "{\n  \"a\": [\n    {\n      \"k\": 1\n    },\n    {}\n  ],\n  \"d\": {\n    \"m\": \"v\",\n    \"x\": 1\n  }\n}\n"
+    );
+}

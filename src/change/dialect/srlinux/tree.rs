@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::{Map, Value};
 
 use crate::net::Shared;
@@ -41,6 +42,13 @@ pub struct Step {
     pub name: String,
     /// Keys of a list's entry, in the order of the model.
     pub keys: Vec<(String, String)>,
+}
+
+impl Step {
+    /// A node that is no entry of a list.
+    pub fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), keys: Vec::new() }
+    }
 }
 
 /// A step that many paths have in common: a thousand leaves of one entry hold it once.
@@ -101,101 +109,126 @@ pub fn word(value: &Value) -> String {
     }
 }
 
+/// True if two values have the same [`word`].
+pub fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => bare(one) == bare(other),
+        (one, other) => one == other || word(one) == word(other),
+    }
+}
+
 /// All leaves of a document.
 pub fn leaves(document: &Value) -> Result<Leaves, Unreadable> {
-    let mut found = Leaves::new();
     let Value::Object(members) = document else {
         return Err(wrong(&[], "is no JSON object (expected the top-level nodes of a configuration)"));
     };
-    walk(&mut Vec::new(), members, &[], &mut found)?;
-    Ok(found)
+    let mut reader = Reader::default();
+    reader.walk(members, &[])?;
+    Ok(reader.found)
 }
 
 /// The leaves below `value`, which stands at `path`.
 pub fn leaves_at(path: &Path, value: &Value) -> Result<Leaves, Unreadable> {
-    let mut found = Leaves::new();
-    let mut at = path.clone();
+    let mut reader = Reader { path: path.clone(), ..Reader::default() };
     match value {
-        Value::Object(members) => walk(&mut at, members, &[], &mut found)?,
-        other => drop(found.insert(at, other.clone())),
+        Value::Object(members) => reader.walk(members, &[])?,
+        other => drop(reader.found.insert(path.clone(), other.clone())),
     }
-    Ok(found)
+    Ok(reader.found)
 }
 
-/// `keys` are the members that stand in the path already.
-fn walk(
-    path: &mut Path,
-    members: &Map<String, Value>,
-    keys: &[&str],
-    found: &mut Leaves,
-) -> Result<(), Unreadable> {
-    if members.len() == keys.len() && !path.is_empty() {
-        // A container or an entry of which nothing is said is there all the same.
-        found.insert(path.clone(), Value::Object(Map::new()));
+/// A document that is being read.
+#[derive(Default)]
+struct Reader<'a> {
+    /// Where.
+    path: Path,
+    /// Nodes without keys, by name: the entries of a list have the same ones.
+    plain: HashMap<&'a str, Node>,
+    found: Leaves,
+}
+
+impl<'a> Reader<'a> {
+    fn plain(&mut self, name: &'a str) -> Node {
+        self.plain.entry(name).or_insert_with(|| Step::plain(name).into()).clone()
     }
-    for (name, value) in members {
-        if keys.contains(&name.as_str()) {
-            continue;
+
+    /// `keys` are the members that stand in the path already.
+    fn walk(&mut self, members: &'a Map<String, Value>, keys: &[&str]) -> Result<(), Unreadable> {
+        if members.len() == keys.len() && !self.path.is_empty() {
+            // A container or an entry of which nothing is said is there all the same.
+            self.found.insert(self.path.clone(), Value::Object(Map::new()));
         }
-        let name = bare(name).to_owned();
-        match value {
-            Value::Object(inner) => {
-                path.push(Step { name, keys: Vec::new() }.into());
-                walk(path, inner, &[], found)?;
-                path.pop();
-            }
-            Value::Array(items) if items.iter().any(Value::is_object) => {
-                entries(path, &name, items, found)?;
-            }
-            Value::Array(items) if items.is_empty() => {}
-            leaf => {
-                path.push(Step { name, keys: Vec::new() }.into());
-                if found.insert(path.clone(), leaf.clone()).is_some() {
-                    return Err(wrong(path, "stands there twice"));
+        for (name, value) in members.iter().filter(|(name, _)| !keys.contains(&name.as_str())) {
+            let name = bare(name);
+            match value {
+                Value::Array(items) if items.iter().any(Value::is_object) => {
+                    self.entries(name, items)?;
+                    continue;
                 }
-                path.pop();
+                Value::Array(items) if items.is_empty() => continue,
+                _ => {}
             }
+            let step = self.plain(name);
+            self.path.push(step);
+            match value {
+                Value::Object(inner) => self.walk(inner, &[])?,
+                leaf if self.found.insert(self.path.clone(), leaf.clone()).is_some() => {
+                    return Err(wrong(&self.path, "stands there twice"));
+                }
+                _ => {}
+            }
+            self.path.pop();
         }
+        Ok(())
     }
-    Ok(())
+
+    fn entries(&mut self, name: &str, items: &'a [Value]) -> Result<(), Unreadable> {
+        let Some(names) = keys_of(name, &self.path) else {
+            self.path.push(Step::plain(name).into());
+            return Err(wrong(&self.path, "is a list that is not known here"));
+        };
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for item in items {
+            let Value::Object(members) = item else {
+                return Err(wrong(&self.path, &format!("an entry of {name} is no object")));
+            };
+            let mut keys = Vec::new();
+            for key in names {
+                let value = members.get(*key).filter(|value| !value.is_object() && !value.is_array());
+                let Some(value) = value else {
+                    self.path.push(Step { name: name.to_owned(), keys }.into());
+                    return Err(wrong(&self.path, &format!("an entry has no {key} (expected its key)")));
+                };
+                keys.push(((*key).to_owned(), word(value)));
+            }
+            let step = Node::from(Step { name: name.to_owned(), keys });
+            self.path.push(step.clone());
+            order.push(step.clone());
+            if !seen.insert(step) {
+                return Err(wrong(&self.path, "stands there twice"));
+            }
+            self.walk(members, names)?;
+            self.path.pop();
+        }
+        if ORDERED.contains(&name) {
+            let keys = |step: &Node| {
+                let values: Vec<&str> = step.keys.iter().map(|(_, value)| value.as_str()).collect();
+                Value::String(values.join(" "))
+            };
+            self.path.push(Step { name: format!("{name} order"), keys: Vec::new() }.into());
+            self.found.insert(self.path.clone(), order.iter().map(keys).collect());
+            self.path.pop();
+        }
+        Ok(())
+    }
 }
 
-fn entries(path: &mut Path, name: &str, items: &[Value], found: &mut Leaves) -> Result<(), Unreadable> {
+/// The keys of the list `name` in the node that `path` ends in.
+fn keys_of(name: &str, path: &[Node]) -> Option<&'static [&'static str]> {
     let around = path.last().map_or("", |step| step.name.as_str());
-    let names = KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
-    let Some((_, _, names)) = names else {
-        path.push(Step { name: name.to_owned(), keys: Vec::new() }.into());
-        return Err(wrong(path, "is a list that is not known here"));
-    };
-    let mut order = Vec::new();
-    let mut seen = BTreeSet::new();
-    for item in items {
-        let Value::Object(members) = item else {
-            return Err(wrong(path, &format!("an entry of {name} is no object")));
-        };
-        let mut keys = Vec::new();
-        for key in *names {
-            let value = members.get(*key).filter(|value| !value.is_object() && !value.is_array());
-            let Some(value) = value else {
-                path.push(Step { name: name.to_owned(), keys }.into());
-                return Err(wrong(path, &format!("an entry has no {key} (expected its key)")));
-            };
-            keys.push(((*key).to_owned(), word(value)));
-        }
-        order.push(Value::String(keys.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")));
-        path.push(Step { name: name.to_owned(), keys }.into());
-        if !seen.insert(path.last().cloned()) {
-            return Err(wrong(path, "stands there twice"));
-        }
-        walk(path, members, names, found)?;
-        path.pop();
-    }
-    if ORDERED.contains(&name) {
-        path.push(Step { name: format!("{name} order"), keys: Vec::new() }.into());
-        found.insert(path.clone(), Value::Array(order));
-        path.pop();
-    }
-    Ok(())
+    let known = KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
+    known.map(|(_, _, names)| *names)
 }
 
 fn wrong(path: &[Node], problem: &str) -> Unreadable {
@@ -203,41 +236,48 @@ fn wrong(path: &[Node], problem: &str) -> Unreadable {
     Unreadable { path, problem: problem.to_owned() }
 }
 
-/// Every entry of a list as the value of a command, by its path: its keys stand in the path.
-pub fn entries_of(document: &Value, wanted: &dyn Fn(&[Node]) -> bool) -> HashMap<Path, Value> {
+/// An entry of a list as the value of a command: its keys stand in the path.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    members: &'a Map<String, Value>,
+    keys: &'static [&'static str],
+}
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.members.iter().filter(|(name, _)| !self.keys.contains(&bare(name))))
+    }
+}
+
+/// Every entry of a list that is `wanted`, by its path. Entries in an entry are part of it.
+pub fn entries_of<'a>(document: &'a Value, wanted: &dyn Fn(&[Node]) -> bool) -> HashMap<Path, Entry<'a>> {
     let mut found = HashMap::new();
     collect(document, &mut Vec::new(), wanted, &mut found);
     found
 }
 
-fn collect(
-    value: &Value,
+fn collect<'a>(
+    value: &'a Value,
     path: &mut Path,
     wanted: &dyn Fn(&[Node]) -> bool,
-    found: &mut HashMap<Path, Value>,
+    found: &mut HashMap<Path, Entry<'a>>,
 ) {
     for (name, value) in value.as_object().into_iter().flatten() {
-        let name = bare(name).to_owned();
-        let around = path.last().map_or("", |step| step.name.as_str());
-        let names =
-            KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
-        let (Some((_, _, names)), Some(items)) = (names, value.as_array()) else {
-            path.push(Step { name, keys: Vec::new() }.into());
+        let name = bare(name);
+        let (Some(keys), Some(items)) = (keys_of(name, path), value.as_array()) else {
+            path.push(Step::plain(name).into());
             collect(value, path, wanted, found);
             path.pop();
             continue;
         };
         for item in items {
             let key = |key: &&str| ((*key).to_owned(), item.get(*key).map(word).unwrap_or_default());
-            path.push(Step { name: name.clone(), keys: names.iter().map(key).collect() }.into());
-            if wanted(path) {
-                let mut value = item.clone();
-                if let Some(members) = value.as_object_mut() {
-                    members.retain(|member, _| !names.contains(&bare(member)));
+            path.push(Step { name: name.to_owned(), keys: keys.iter().map(key).collect() }.into());
+            match item {
+                Value::Object(members) if wanted(path) => {
+                    found.insert(path.clone(), Entry { members, keys });
                 }
-                found.insert(path.clone(), value);
-            } else {
-                collect(item, path, wanted, found);
+                item => collect(item, path, wanted, found),
             }
             path.pop();
         }
@@ -246,21 +286,38 @@ fn collect(
 
 /// A document in one form: members without module and in order, nothing that is empty. Two documents that say the same are
 /// the same text.
-pub fn canonical(document: &Value) -> Value {
-    match document {
-        Value::Object(members) => {
-            let sorted: BTreeMap<&str, Value> = members
-                .iter()
-                .map(|(name, value)| (bare(name), canonical(value)))
-                .filter(|(_, value)| !is_empty(value))
-                .collect();
-            Value::Object(sorted.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+#[derive(Debug, Clone, Copy)]
+pub struct Canonical<'a>(pub &'a Value);
+
+impl Serialize for Canonical<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(members) => {
+                let said = members.iter().filter(|(_, value)| !is_empty(value));
+                let sorted: BTreeMap<&str, &Value> = said.map(|(name, value)| (bare(name), value)).collect();
+                let mut map = serializer.serialize_map(Some(sorted.len()))?;
+                for (name, value) in sorted {
+                    map.serialize_entry(name, &Canonical(value))?;
+                }
+                map.end()
+            }
+            Value::Array(items) => {
+                let mut list = serializer.serialize_seq(Some(items.len()))?;
+                for item in items {
+                    list.serialize_element(&Canonical(item))?;
+                }
+                list.end()
+            }
+            leaf => leaf.serialize(serializer),
         }
-        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
-        leaf => leaf.clone(),
     }
 }
 
+/// Nothing is said in it, however deep.
 fn is_empty(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(is_empty),
+        _ => false,
+    }
 }
