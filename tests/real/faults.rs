@@ -250,11 +250,13 @@ impl Watchfrr {
             .stderr(log)
             .spawn()
             .unwrap();
+        // Whoever waits may give up: from here on the process goes with the value.
+        let this = Self(child);
         wait_for("watchfrr sees bgpd", SOON, || {
             let log = fs::read_to_string(&path).unwrap();
             if log.contains("bgpd state -> up") { Ok(()) } else { Err(log) }
         });
-        Self(child)
+        this
     }
 
     fn kill(&mut self) {
