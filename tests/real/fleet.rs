@@ -365,7 +365,7 @@ fn what_is_missing_is_said_before_the_first_apply() {
     stands("Switch switchlet/leaf1", "fail", "there is none");
     stands("Node leaf1", "fail", "there is none");
     lab.populate();
-    stands("RBAC", "ok", "24 of 24");
+    stands("RBAC", "ok", "36 of 36");
     stands("CRD", "ok", "");
     stands("admission policy", "ok", "4 bindings");
     stands("Switch switchlet/leaf1", "ok", "names its ConfigMaps (1)");
