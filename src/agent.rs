@@ -429,12 +429,7 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
 
     /// Looks which of MetalLB's peers this switch is; true if that was news.
     async fn locate(&mut self) -> bool {
-        let asked = self.parts.inputs.peer_addresses();
-        if asked.is_empty() {
-            return false;
-        }
-        let Some(own) = self.parts.verifier.own(asked).await else { return false };
-        if !self.parts.inputs.locate(own) {
+        if !self.parts.verifier.locate(&mut self.parts.inputs).await {
             return false;
         }
         let Ok(gathered) = self.parts.inputs.gather() else { return false };

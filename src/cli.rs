@@ -343,7 +343,10 @@ async fn verify_on<F: FibReader, R: RibReader>(
         return Ok(complain(problem));
     }
     let verdict = loop {
-        if located(&mut opened, &mut verifier, &desired).await {
+        if let Some(settings) = &desired.settings {
+            verifier.enter(&settings.network_instance);
+        }
+        if verifier.locate(&mut opened.inputs).await {
             (desired, _) = desired_once(&mut opened, timeout.0).await?;
         }
         let verdict = two_looks(&inputs.node, &mut verifier, &desired).await?;
@@ -361,25 +364,6 @@ async fn verify_on<F: FibReader, R: RibReader>(
         Word::Differs => DIFFERS,
         Word::Unknown => BLIND,
     })
-}
-
-/// Looks which of MetalLB's peers this switch is; true if that was news.
-async fn located<F: FibReader, R: RibReader>(
-    opened: &mut Opened,
-    verifier: &mut Verifier<F, R>,
-    desired: &Desired,
-) -> bool {
-    if let Some(settings) = &desired.settings {
-        verifier.enter(&settings.network_instance);
-    }
-    let asked = opened.inputs.peer_addresses();
-    if asked.is_empty() {
-        return false;
-    }
-    match verifier.own(asked).await {
-        Some(own) => opened.inputs.locate(own),
-        None => false,
-    }
 }
 
 /// Looks twice; what still differs at the second look is called diverged.

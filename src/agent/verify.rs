@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::agent::desired::Desired;
+use crate::agent::inputs::Inputs;
 use crate::change::look::{Established, Forwarding};
 use crate::cluster::{Rereader, chain};
 use crate::fib::{FibError, FibReader};
@@ -109,13 +110,20 @@ impl<F: FibReader, R: RibReader> Verifier<F, R> {
         }
     }
 
-    /// Which of these addresses are this switch's own; `None` if its table could not be read.
-    pub async fn own(&mut self, addresses: &BTreeSet<IpAddr>) -> Option<BTreeSet<IpAddr>> {
-        let prefixes: Vec<Prefix> = addresses.iter().copied().map(Prefix::host).collect();
-        let routes = self.fib.exact(&prefixes).await.ok()?;
-        let is_local = |route: Option<Route>| route.is_some_and(|route| route.kind == RouteKind::Local);
-        let all = addresses.iter().zip(routes);
-        Some(all.filter(|(_, route)| is_local(route.clone())).map(|(address, _)| *address).collect())
+    /// Looks which of MetalLB's peers this switch is, and tells the inputs; true if that was news. What its table does not
+    /// tell now stays as it was.
+    pub async fn locate(&mut self, inputs: &mut Inputs) -> bool {
+        let asked = inputs.peer_addresses();
+        if asked.is_empty() {
+            return false;
+        }
+        let prefixes: Vec<Prefix> = asked.iter().copied().map(Prefix::host).collect();
+        let Ok(routes) = self.fib.exact(&prefixes).await else { return false };
+        let is_local = |route: &Route| route.kind == RouteKind::Local;
+        let all = asked.iter().zip(&routes);
+        let own = all.filter(|(_, route)| route.as_ref().is_some_and(is_local)).map(|(address, _)| *address);
+        let own = own.collect();
+        inputs.locate(own)
     }
 
     /// One look and its comparison.

@@ -66,6 +66,11 @@ impl Advertisement {
         }
     }
 
+    /// True if it is for the addresses of the pool of this number.
+    pub fn is_for(&self, pool: usize) -> bool {
+        self.pools.as_ref().is_none_or(|pools| pools.contains(&pool))
+    }
+
     /// Length of the announced prefix of this family.
     pub fn length(&self, family: Family) -> u8 {
         match family {

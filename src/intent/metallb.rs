@@ -8,7 +8,7 @@
 //!
 //! The rules are those of MetalLB 0.16 (`internal/config`, `internal/k8s/controllers/config_controller.go`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::health::ladder::Rung;
@@ -99,17 +99,17 @@ pub fn scheme(
 ) -> Scheme {
     let Some(metallb) = &facts.metallb else { return Scheme::plain() };
     let namespace = facts.metallb_namespace.as_deref().unwrap_or(NAMESPACE);
-    let metallb = metallb.within(namespace, issues);
+    let metallb = Reading::of(metallb.within(namespace, issues));
     let refusals = check::refusals(&metallb, facts);
     check::say(&refusals, issues);
-    named_in_vain(&metallb, facts, issues);
-    outside_bounds(&metallb, settings, issues);
+    metallb.named_in_vain(facts, issues);
+    metallb.outside_bounds(settings, issues);
     let speakers = facts
         .nodes
         .iter()
         .map(|node| {
             let speaker = match refusals.get(&node.name) {
-                _ if metallb.vanished => Speaker::Unsure(Rung::ExpectationStale),
+                _ if metallb.objects.vanished => Speaker::Unsure(Rung::ExpectationStale),
                 _ if metallb.is_without_speaker(&node.name) => Speaker::None,
                 Some(_) => Speaker::Unsure(Rung::ConfigurationRefused),
                 None => Speaker::Peers(metallb.sessions(node, peers, facts.here.as_ref())),
@@ -118,15 +118,22 @@ pub fn scheme(
         })
         .chain(nodeless(&metallb, facts, peers))
         .collect();
-    Scheme {
-        pools: Some(metallb.pool_ranges()),
-        advertisements: metallb.advertised(),
-        speakers: Some(speakers),
-    }
+    let Reading { pools, advertised, .. } = metallb;
+    Scheme { pools: Some(pools), advertisements: advertised, speakers: Some(speakers) }
+}
+
+/// MetalLB's objects in its own namespace, and what is worked out of them once.
+struct Reading {
+    objects: MetalLb,
+    pools: Pools,
+    /// As many, and in the same order, as there are objects.
+    advertised: Vec<Advertisement>,
+    /// Nodes whose speakers have said how they stand.
+    speaking: BTreeSet<String>,
 }
 
 /// Neighbours that Git lists and that have no Node: a speaker there keeps the configuration that it has.
-fn nodeless(metallb: &MetalLb, facts: &ClusterFacts, peers: &Peers) -> Vec<(String, Speaker)> {
+fn nodeless(metallb: &Reading, facts: &ClusterFacts, peers: &Peers) -> Vec<(String, Speaker)> {
     let known: BTreeSet<&str> = facts.nodes.iter().map(|node| node.name.as_str()).collect();
     let unknown = peers.keys().filter(|name| !known.contains(name.as_str()));
     unknown
@@ -135,10 +142,20 @@ fn nodeless(metallb: &MetalLb, facts: &ClusterFacts, peers: &Peers) -> Vec<(Stri
         .collect()
 }
 
-impl MetalLb {
+impl Reading {
+    fn of(objects: MetalLb) -> Self {
+        let speaking = objects.states.iter().map(|state| state.spec.node.clone()).collect();
+        Self { pools: objects.pool_ranges(), advertised: objects.advertised(), speaking, objects }
+    }
+
+    /// Each advertisement as an object, and what it means.
+    fn advertisements(&self) -> impl Iterator<Item = (&Item<BgpAdvertisement>, &Advertisement)> {
+        self.objects.advertisements.iter().zip(&self.advertised)
+    }
+
     /// True if other nodes' speakers have said how they stand and this one's has not: there is none.
     fn is_without_speaker(&self, node: &str) -> bool {
-        !self.states.is_empty() && !self.states.iter().any(|state| state.spec.node == node)
+        !self.speaking.is_empty() && !self.speaking.contains(node)
     }
 
     /// The peers of one node that lead, or may lead, to this switch.
@@ -157,7 +174,7 @@ impl MetalLb {
             },
             (Some(_), None) => unnumbered.then_some(Leads::Perhaps),
         };
-        let mine = self.peers.iter().filter(|peer| matches(&peer.spec.nodes, &node.labels));
+        let mine = self.objects.peers.iter().filter(|peer| matches(&peer.spec.nodes, &node.labels));
         mine.filter_map(|peer| {
             Some(Session {
                 peer: peer.name.name.clone(),
@@ -172,6 +189,65 @@ impl MetalLb {
         .collect()
     }
 
+    /// Names and selectors that match nothing: MetalLB calls them valid, and announces nothing.
+    fn named_in_vain(&self, facts: &ClusterFacts, issues: &mut Vec<Issue>) {
+        let pools: BTreeSet<&str> = self.objects.pools.iter().map(|pool| pool.name.name.as_str()).collect();
+        let peers: BTreeSet<&str> = self.objects.peers.iter().map(|peer| peer.name.name.as_str()).collect();
+        for (Item { name, spec, .. }, means) in self.advertisements() {
+            let no_pools = means.pools.as_ref().is_some_and(BTreeSet::is_empty);
+            let mut say = |reason, message: String| {
+                issues.push(Issue::new(format!("BGPAdvertisement {name}"), reason, message));
+            };
+            let missing = |named: &[String], known: &BTreeSet<&str>| -> Vec<String> {
+                named.iter().filter(|name| !known.contains(name.as_str())).cloned().collect()
+            };
+            let (no_peer, no_pool) = (missing(&spec.peers, &peers), missing(&spec.pools, &pools));
+            if !no_peer.is_empty() {
+                let rest = if no_peer.len() == spec.peers.len() {
+                    "so it announces nothing, while MetalLB calls it valid"
+                } else {
+                    "the other peers are served"
+                };
+                say("NoSuchPeer", format!("spec.peers: there is no BGPPeer {}; {rest}", no_peer.join(", ")));
+            }
+            if !no_pool.is_empty() {
+                let rest = if no_pools {
+                    "so it announces nothing, while MetalLB calls it valid"
+                } else {
+                    "the other pools are announced"
+                };
+                let names = no_pool.join(", ");
+                say("NoSuchPool", format!("spec.ipAddressPools: there is no IPAddressPool {names}; {rest}"));
+            } else if no_pools {
+                let problem = "spec.ipAddressPoolSelectors: select no IPAddressPool, so it announces nothing";
+                say("NoSuchPool", problem.to_owned());
+            }
+            if !facts.nodes.iter().any(|node| matches(&spec.nodes, &node.labels)) && !facts.nodes.is_empty() {
+                say("NoSuchNode", "spec.nodeSelectors: select no Node, so nobody announces by it".to_owned());
+            }
+        }
+    }
+
+    /// Pools that are announced and reach beyond what Git allows: those addresses are not taken here.
+    fn outside_bounds(&self, settings: &SwitchSettings, issues: &mut Vec<Issue>) {
+        let announced = |number: usize| self.advertised.iter().any(|one| one.is_for(number));
+        for (number, Item { name, spec, .. }) in self.objects.pools.iter().enumerate() {
+            let outside = |block: &&objects::Block| {
+                let cover: Vec<Prefix> = cidr_cover(block.first, block.last).unwrap_or_default();
+                !cover.iter().all(|prefix| settings.in_pools(*prefix))
+            };
+            let texts: Vec<&str> =
+                spec.blocks.iter().filter(outside).map(|block| block.text.as_str()).collect();
+            if !texts.is_empty() && announced(number) {
+                let message =
+                    format!("{} lies outside of vips.pools and is not taken here", texts.join(", "));
+                issues.push(Issue::new(format!("IPAddressPool {name}"), "PoolOutsideBounds", message));
+            }
+        }
+    }
+}
+
+impl MetalLb {
     fn pool_ranges(&self) -> Pools {
         let mut pools = Pools::default();
         for (number, pool) in self.pools.iter().enumerate() {
@@ -216,64 +292,3 @@ impl MetalLb {
         self.advertisements.iter().map(of).collect()
     }
 }
-
-/// Names and selectors that match nothing: MetalLB calls them valid, and announces nothing.
-fn named_in_vain(metallb: &MetalLb, facts: &ClusterFacts, issues: &mut Vec<Issue>) {
-    let pools: BTreeSet<&str> = metallb.pools.iter().map(|pool| pool.name.name.as_str()).collect();
-    let peers: BTreeSet<&str> = metallb.peers.iter().map(|peer| peer.name.name.as_str()).collect();
-    for Item { name, spec, .. } in &metallb.advertisements {
-        let mut say = |reason, message: String| {
-            issues.push(Issue::new(format!("BGPAdvertisement {name}"), reason, message));
-        };
-        let missing = |named: &[String], known: &BTreeSet<&str>| -> Vec<String> {
-            named.iter().filter(|name| !known.contains(name.as_str())).cloned().collect()
-        };
-        let (no_peer, no_pool) = (missing(&spec.peers, &peers), missing(&spec.pools, &pools));
-        if !no_peer.is_empty() {
-            let rest = if no_peer.len() == spec.peers.len() {
-                "so it announces nothing, while MetalLB calls it valid"
-            } else {
-                "the other peers are served"
-            };
-            say("NoSuchPeer", format!("spec.peers: there is no BGPPeer {}; {rest}", no_peer.join(", ")));
-        }
-        if !no_pool.is_empty() {
-            let none = metallb.pools_of(spec).is_some_and(|pools| pools.is_empty());
-            let rest = if none {
-                "so it announces nothing, while MetalLB calls it valid"
-            } else {
-                "the other pools are announced"
-            };
-            let names = no_pool.join(", ");
-            say("NoSuchPool", format!("spec.ipAddressPools: there is no IPAddressPool {names}; {rest}"));
-        } else if metallb.pools_of(spec).is_some_and(|pools| pools.is_empty()) {
-            let problem = "spec.ipAddressPoolSelectors: select no IPAddressPool, so it announces nothing";
-            say("NoSuchPool", problem.to_owned());
-        }
-        if !facts.nodes.iter().any(|node| matches(&spec.nodes, &node.labels)) && !facts.nodes.is_empty() {
-            say("NoSuchNode", "spec.nodeSelectors: select no Node, so nobody announces by it".to_owned());
-        }
-    }
-}
-
-/// Pools that are announced and reach beyond what Git allows: those addresses are not taken here.
-fn outside_bounds(metallb: &MetalLb, settings: &SwitchSettings, issues: &mut Vec<Issue>) {
-    let announced = |number: usize| {
-        let mut all = metallb.advertisements.iter();
-        all.any(|item| metallb.pools_of(&item.spec).is_none_or(|pools| pools.contains(&number)))
-    };
-    for (number, Item { name, spec, .. }) in metallb.pools.iter().enumerate() {
-        let outside = |block: &&objects::Block| {
-            let cover: Vec<Prefix> = cidr_cover(block.first, block.last).unwrap_or_default();
-            !cover.iter().all(|prefix| settings.in_pools(*prefix))
-        };
-        let texts: Vec<&str> = spec.blocks.iter().filter(outside).map(|block| block.text.as_str()).collect();
-        if !texts.is_empty() && announced(number) {
-            let message = format!("{} lies outside of vips.pools and is not taken here", texts.join(", "));
-            issues.push(Issue::new(format!("IPAddressPool {name}"), "PoolOutsideBounds", message));
-        }
-    }
-}
-
-/// By node, what its speaker refuses.
-pub(crate) type Refusals = BTreeMap<String, BTreeSet<(String, String)>>;

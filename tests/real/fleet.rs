@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 const VIP: &str = "203.0.113.10/32";
 
 /// Exit code, what it printed, what it complained of.
-fn switchlet(lab: &Lab, args: &[&str]) -> (i32, String, String) {
+pub fn switchlet(lab: &Lab, args: &[&str]) -> (i32, String, String) {
     let admin = format!("KUBECONFIG={}", lab.env["KUBECONFIG_ADMIN"]);
     let output = lab.try_lab(&[&["in", "api", "env", &admin, &binary()], args].concat());
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

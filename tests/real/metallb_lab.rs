@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::lab::{Api, Lab, eventually, wait_for};
-use crate::metallb::{Crds, Kind, Metallb, Rule, balancer, crds};
+use crate::metallb::{Crds, Kind, Metallb, Rule, balancer, crds, vip};
 use crate::release::Release;
 
 const SOON: Duration = Duration::from_secs(90);
@@ -40,18 +40,6 @@ fn lab_with_metallb(kind: Kind, test: impl FnOnce(&Lab, Metallb<'_>)) {
     metallb.peers();
     metallb.advertise(&[POOL], &json!({}));
     test(&lab, metallb);
-}
-
-/// The address that MetalLB's controller gave to a Service, as a prefix.
-fn vip(lab: &Lab, service: &str) -> String {
-    let mut vip = String::new();
-    wait_for("an address for the Service", SOON, || {
-        let service = lab.get(&["service", service]);
-        let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
-        vip = format!("{}/32", address.ok_or_else(|| service["status"].to_string())?);
-        Ok(())
-    });
-    vip
 }
 
 /// Both leaves forward `prefix` to exactly these servers; how long that took.

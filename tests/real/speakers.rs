@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Agent, Api, Lab, binary, wait_for};
-use crate::metallb::{Crds, Kind, Metallb, balancer, crds};
+use crate::fleet::switchlet;
+use crate::lab::{Agent, Api, Lab, wait_for};
+use crate::metallb::{Crds, Kind, Metallb, advertise, balancer, crds, vip as address_of};
 use crate::release::Release;
 
 const SOON: Duration = Duration::from_secs(90);
@@ -66,9 +67,7 @@ fn issue(lab: &Lab, object: &str, reason: &str) -> String {
 }
 
 fn explain(lab: &Lab, target: &str) -> String {
-    let admin = format!("KUBECONFIG={}", lab.env["KUBECONFIG_ADMIN"]);
-    let output = lab.try_lab(&["in", "api", "env", &admin, &binary(), "explain", target]);
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    switchlet(lab, &["explain", target]).1
 }
 
 fn patch(lab: &Lab, kind: &str, name: &str, spec: &Value) {
@@ -87,13 +86,7 @@ fn up(kind: Kind) -> Option<(Lab, Vec<Agent>, String)> {
     metallb.peers();
     metallb.advertise(&[POOL], &json!({}));
     balancer(&lab, "web", "Local", &["worker-1", "worker-2", "worker-3"]);
-    let mut prefix = String::new();
-    wait_for("an address for the Service", SOON, || {
-        let service = lab.get(&["service", "web"]);
-        let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
-        prefix = format!("{}/32", address.ok_or_else(|| service["status"].to_string())?);
-        Ok(())
-    });
+    let prefix = address_of(&lab, "web");
     says(&lab, &prefix, ("ok", None), &[1, 2, 3], &[1, 2, 3]);
     condition(&lab, "True", "InSync");
     Some((lab, agents, prefix))
@@ -103,20 +96,20 @@ fn up(kind: Kind) -> Option<(Lab, Vec<Agent>, String)> {
 fn what_is_expected_follows_metallbs_objects() {
     let Some((lab, agents, web)) = up(Kind::Native) else { return };
     let all = &[1, 2, 3];
-    let advertise = |spec: &Value| patch(&lab, "bgpadvertisement", "vips", spec);
+    let advertised = |spec: &Value| patch(&lab, "bgpadvertisement", "vips", spec);
 
     let first = json!([{"matchLabels": {"kubernetes.io/hostname": "worker-1"}}]);
-    advertise(&json!({"nodeSelectors": first}));
+    advertised(&json!({"nodeSelectors": first}));
     says(&lab, &web, ("ok", None), &[1], &[1]);
-    advertise(&json!({"nodeSelectors": null}));
+    advertised(&json!({"nodeSelectors": null}));
     says(&lab, &web, ("ok", None), all, all);
 
     // Two servers tell only the other leaf.
-    advertise(&json!({"peers": ["s1-leaf1", "s2-leaf2", "s3-leaf2"]}));
+    advertised(&json!({"peers": ["s1-leaf1", "s2-leaf2", "s3-leaf2"]}));
     says(&lab, &web, ("ok", None), &[1], &[1]);
 
     // A name that there is not: everything is withdrawn, and MetalLB calls it valid. We name it.
-    advertise(&json!({"peers": ["leaf-one"]}));
+    advertised(&json!({"peers": ["leaf-one"]}));
     says(&lab, &web, ("ok", Some("NotAdvertised")), &[], &[]);
     let object = "BGPAdvertisement metallb-system/vips";
     let message = issue(&lab, object, "NoSuchPeer");
@@ -128,10 +121,10 @@ fn what_is_expected_follows_metallbs_objects() {
     });
     let said = lab.get(&["configurationstates", "-n", "metallb-system"]).to_string();
     assert!(!said.contains("\"False\""), "MetalLB found it, too: {said}");
-    advertise(&json!({"peers": null, "ipAddressPools": ["vip"]}));
+    advertised(&json!({"peers": null, "ipAddressPools": ["vip"]}));
     says(&lab, &web, ("ok", Some("NotAdvertised")), &[], &[]);
     issue(&lab, object, "NoSuchPool");
-    advertise(&json!({"ipAddressPools": ["vips"]}));
+    advertised(&json!({"ipAddressPools": ["vips"]}));
     says(&lab, &web, ("ok", None), all, all);
     // MetalLB's intention stands beside our truth.
     wait_for("explain has MetalLB's word", SOON, || {
@@ -141,7 +134,7 @@ fn what_is_expected_follows_metallbs_objects() {
     });
 
     // Refused: what was in force goes on, and nobody knows what that was.
-    advertise(&json!({"communities": ["no-export"]}));
+    advertised(&json!({"communities": ["no-export"]}));
     says(&lab, &web, ("unknown", Some("ConfigurationRefused")), &[], all);
     condition(&lab, "Unknown", "ConfigurationRefused");
     let message = issue(&lab, object, "ConfigurationRefused");
@@ -162,7 +155,7 @@ fn what_is_expected_follows_metallbs_objects() {
     says(&lab, &web, ("ok", None), all, all);
 
     // An aggregate takes the place of the address.
-    advertise(&json!({"aggregationLength": 28}));
+    advertised(&json!({"aggregationLength": 28}));
     let wider = web.replace("/32", "/28");
     // The built-in filter takes host routes only, so here that is a fault, and whose it is.
     says(&lab, &wider, ("diverged", Some("PrefixNotReceived")), all, &[]);
@@ -173,7 +166,7 @@ fn what_is_expected_follows_metallbs_objects() {
         patch(&lab, "bgppeer", &format!("s{server}-leaf1"), &json!({"myASN": 65001}));
     }
     let others = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["worker-1"]}]}]);
-    advertise(&json!({"aggregationLength": null, "nodeSelectors": others}));
+    advertised(&json!({"aggregationLength": null, "nodeSelectors": others}));
     let spec = json!({"ipAddressPools": ["vips"], "nodeSelectors": first, "localPref": 50});
     lab.apply(
         &json!({"apiVersion": "metallb.io/v1beta1", "kind": "BGPAdvertisement",
@@ -209,11 +202,7 @@ fn its_kinds_come_and_go() {
     condition(&lab, "Unknown", "ExpectationStale");
     assert!(crds(&lab, Crds::On));
     lab.lab(&["metallb", "peers"]);
-    let pool = json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
-        "metadata": {"name": "vips", "namespace": "metallb-system"}, "spec": {"addresses": [POOL]}});
-    let advertisement = json!({"apiVersion": "metallb.io/v1beta1", "kind": "BGPAdvertisement",
-        "metadata": {"name": "vips", "namespace": "metallb-system"}, "spec": {"ipAddressPools": ["vips"]}});
-    lab.apply(&format!("{pool}\n---\n{advertisement}\n"));
+    advertise(&lab, &[POOL], &json!({}));
     says(&lab, &web, ("ok", None), all, all);
     condition(&lab, "True", "InSync");
 }

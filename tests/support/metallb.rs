@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, wait_for};
 
 /// Which BGP a speaker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,20 +99,37 @@ impl<'a> Metallb<'a> {
         self.lab.lab(&["metallb", "peers"]);
     }
 
-    /// An `IPAddressPool` named `vips`, and a `BGPAdvertisement` named `vips` of it with these further fields.
+    /// As [`advertise`].
     pub fn advertise(&self, addresses: &[&str], fields: &Value) {
-        let mut spec = json!({"ipAddressPools": ["vips"]});
-        spec.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap_or_default());
-        let object = |kind: &str, spec: &Value| {
-            let metadata = json!({"name": "vips", "namespace": "metallb-system"});
-            json!({"apiVersion": "metallb.io/v1beta1", "kind": kind, "metadata": metadata, "spec": spec})
-        };
-        self.lab.apply(&format!(
-            "{}\n---\n{}\n",
-            object("IPAddressPool", &json!({"addresses": addresses})),
-            object("BGPAdvertisement", &spec)
-        ));
+        advertise(self.lab, addresses, fields);
     }
+}
+
+/// An `IPAddressPool` named `vips`, and a `BGPAdvertisement` named `vips` of it with these further fields.
+pub fn advertise(lab: &Lab, addresses: &[&str], fields: &Value) {
+    let mut spec = json!({"ipAddressPools": ["vips"]});
+    spec.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap_or_default());
+    let object = |kind: &str, spec: &Value| {
+        let metadata = json!({"name": "vips", "namespace": "metallb-system"});
+        json!({"apiVersion": "metallb.io/v1beta1", "kind": kind, "metadata": metadata, "spec": spec})
+    };
+    lab.apply(&format!(
+        "{}\n---\n{}\n",
+        object("IPAddressPool", &json!({"addresses": addresses})),
+        object("BGPAdvertisement", &spec)
+    ));
+}
+
+/// The address that MetalLB's controller gave to a Service of namespace `default`, as a prefix.
+pub fn vip(lab: &Lab, service: &str) -> String {
+    let mut vip = String::new();
+    wait_for("an address for the Service", Duration::from_secs(90), || {
+        let service = lab.get(&["service", service]);
+        let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
+        vip = format!("{}/32", address.ok_or_else(|| service["status"].to_string())?);
+        Ok(())
+    });
+    vip
 }
 
 /// Makes or takes away MetalLB's kinds, whether its processes run or not.

@@ -177,10 +177,9 @@ impl Scheme {
                 }
             }
         };
-        let covers = |advertisement: &Advertisement| match (&advertisement.pools, pool) {
-            (None, _) => true,
-            (Some(pools), Some(pool)) => pools.contains(&pool),
-            (Some(_), None) => false,
+        let covers = |advertisement: &Advertisement| match pool {
+            Some(pool) => advertisement.is_for(pool),
+            None => advertisement.pools.is_none(),
         };
         let all = self.advertisements.iter().enumerate();
         all.filter(|(_, one)| covers(one) && matches(&one.services, &service.labels))

@@ -5,37 +5,31 @@ use std::sync::Arc;
 
 use super::objects::{Item, Scope, overlap};
 use super::read::value_of_community;
-use super::{BgpAdvertisement, MetalLb, Refusals};
-use crate::intent::announce::{Advertisement, Pools, contradict, matches};
+use super::{BgpAdvertisement, MetalLb, Pool, Reading};
+use crate::intent::announce::{Advertisement, contradict, matches};
 use crate::intent::snapshot::{ClusterFacts, Issue, NodeFacts};
 use crate::net::Family;
 
 /// One thing that is wrong: with which object, and what.
 type Wrong = (String, String);
 
-/// What is the same on every node.
-struct Together {
-    pools: Pools,
-    /// As many, and in the same order, as there are objects.
-    advertised: Vec<Advertisement>,
-}
+/// By node, what its speaker refuses.
+type Refusals = BTreeMap<String, BTreeSet<Wrong>>;
 
 /// By node, what its speaker refuses: by the rules that are known here, and by its own word.
-pub(super) fn refusals(metallb: &MetalLb, facts: &ClusterFacts) -> Refusals {
-    let everywhere = everywhere(metallb);
-    let together = Together { pools: metallb.pool_ranges(), advertised: metallb.advertised() };
+pub(super) fn refusals(metallb: &Reading, facts: &ClusterFacts) -> Refusals {
+    let everywhere = everywhere(&metallb.objects);
     let mut refusals: Refusals = BTreeMap::new();
     let speaks = |node: &&Arc<NodeFacts>| {
         !facts.switches.contains(&node.name) && !metallb.is_without_speaker(&node.name)
     };
     for node in facts.nodes.iter().filter(speaks) {
-        let wrong =
-            if everywhere.is_empty() { on_node(metallb, &together, node) } else { everywhere.clone() };
+        let wrong = if everywhere.is_empty() { on_node(metallb, node) } else { everywhere.clone() };
         if !wrong.is_empty() {
             refusals.insert(node.name.clone(), wrong);
         }
     }
-    for state in &metallb.states {
+    for state in &metallb.objects.states {
         if let Some(text) = &state.spec.refuses {
             let said = (format!("ConfigurationState {}", state.name), text.clone());
             // Known in our words already.
@@ -99,18 +93,19 @@ fn flaws<T>(kind: &str, items: &[Item<T>], wrong: &mut BTreeSet<Wrong>) {
 }
 
 /// What spoils the configuration of one node: of what is for it.
-fn on_node(metallb: &MetalLb, together: &Together, node: &NodeFacts) -> BTreeSet<Wrong> {
+fn on_node(metallb: &Reading, node: &NodeFacts) -> BTreeSet<Wrong> {
     let mut wrong = BTreeSet::new();
-    for peer in metallb.peers.iter().filter(|peer| matches(&peer.spec.nodes, &node.labels)) {
+    for peer in metallb.objects.peers.iter().filter(|peer| matches(&peer.spec.nodes, &node.labels)) {
         if let Some(flaw) = &peer.flaw {
             wrong.insert((format!("BGPPeer {}", peer.name), flaw.text.clone()));
         }
     }
+    let communities = &metallb.objects.communities;
     let names: BTreeSet<&str> =
-        metallb.communities.iter().flat_map(|item| item.spec.names.iter().map(String::as_str)).collect();
-    let mine: Vec<&Item<BgpAdvertisement>> =
-        metallb.advertisements.iter().filter(|item| matches(&item.spec.nodes, &node.labels)).collect();
-    for item in &mine {
+        communities.iter().flat_map(|item| item.spec.names.iter().map(String::as_str)).collect();
+    let mine: Vec<(&Item<BgpAdvertisement>, &Advertisement)> =
+        metallb.advertisements().filter(|(_, means)| matches(&means.nodes, &node.labels)).collect();
+    for (item, means) in &mine {
         let mut say = |problem: String| {
             wrong.insert((format!("BGPAdvertisement {}", item.name), problem));
         };
@@ -122,23 +117,17 @@ fn on_node(metallb: &MetalLb, together: &Together, node: &NodeFacts) -> BTreeSet
                 say(format!("spec.communities: {community:?} is neither a community nor the name of one"));
             }
         }
-        too_short(metallb, item, &mut say);
+        too_short(&metallb.objects.pools, means, &mut say);
     }
     // Together, and only where no Service decides between them.
-    let plain: Vec<_> = mine.iter().filter(|item| item.spec.services.is_empty()).collect();
-    let of = |item: &Item<BgpAdvertisement>| {
-        let at = metallb.advertisements.iter().position(|other| other.name == item.name);
-        at.and_then(|at| together.advertised.get(at))
-    };
-    for (at, one) in plain.iter().enumerate() {
-        for other in plain.iter().skip(at + 1) {
-            let (Some(first), Some(second)) = (of(one), of(other)) else { continue };
-            let shared = |pool: usize| {
-                let is = |pools: &Option<BTreeSet<usize>>| pools.as_ref().is_none_or(|p| p.contains(&pool));
-                is(&first.pools) && is(&second.pools)
-            };
-            let mut families = together.pools.families.iter().enumerate();
-            if families.any(|(pool, families)| shared(pool) && contradict(first, second, *families)) {
+    let plain: Vec<_> = mine.iter().filter(|(_, means)| means.services.is_empty()).collect();
+    for (at, (one, first)) in plain.iter().enumerate() {
+        for (other, second) in plain.iter().skip(at + 1) {
+            let mut families = metallb.pools.families.iter().enumerate();
+            let clash = families.any(|(pool, families)| {
+                first.is_for(pool) && second.is_for(pool) && contradict(first, second, *families)
+            });
+            if clash {
                 let problem = format!(
                     "spec.localPref, spec.asPathPrepend: not as in {} for the same prefixes",
                     one.name
@@ -151,17 +140,15 @@ fn on_node(metallb: &MetalLb, together: &Together, node: &NodeFacts) -> BTreeSet
 }
 
 /// An aggregate that is shorter than a block of its pools would announce what is not theirs.
-fn too_short(metallb: &MetalLb, item: &Item<BgpAdvertisement>, say: &mut impl FnMut(String)) {
-    let pools = metallb.pools_of(&item.spec);
-    for (number, pool) in metallb.pools.iter().enumerate() {
-        if pools.as_ref().is_some_and(|pools| !pools.contains(&number)) {
-            continue;
-        }
+fn too_short(pools: &[Item<Pool>], means: &Advertisement, say: &mut impl FnMut(String)) {
+    for (_, pool) in pools.iter().enumerate().filter(|(number, _)| means.is_for(*number)) {
         for block in &pool.spec.blocks {
-            let (field, length) = match Family::of(block.first) {
-                Family::V4 => ("spec.aggregationLength", item.spec.length_v4),
-                Family::V6 => ("spec.aggregationLengthV6", item.spec.length_v6),
+            let family = Family::of(block.first);
+            let field = match family {
+                Family::V4 => "spec.aggregationLength",
+                Family::V6 => "spec.aggregationLengthV6",
             };
+            let length = means.length(family);
             if length < block.shortest {
                 say(format!("{field}: {length} is shorter than {} of {}", block.text, pool.name));
             }
