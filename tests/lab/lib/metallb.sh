@@ -33,7 +33,7 @@ metallb_cmd() {
 }
 
 metallb_up() {
-	local type=native metallb s
+	local type=native metallb s known_nodes
 	if [ "${1:-}" = --type ]; then
 		type=${2:-}
 		shift 2
@@ -45,17 +45,20 @@ metallb_up() {
 	metallb=$("$HERE/metallb/assets.sh") || exit $?
 	mkdir -p "$STATE/metallb"
 	echo "$metallb" >"$STATE/metallb/assets"
+	known_nodes=$(kubectl_admin get nodes -o 'jsonpath={.items[*].metadata.name}')
 	for s in $SERVERS; do
 		act stop "$(bird_pid "$s")" "the speaker on $s"
 		metallb_link "$s"
-		kubectl_admin get node "$(speaker_node "$s")" >/dev/null 2>&1 ||
+		known "$(speaker_node "$s")" "$known_nodes" ||
 			node_cmd "$(speaker_node "$s")" --ip "192.168.1.$((9 + 2 * ${s#s}))" "fd00:1:${s#s}::2"
 	done
 	kubectl_admin get namespace $METALLB_NS >/dev/null 2>&1 || kubectl_admin create namespace $METALLB_NS >/dev/null
 	kubectl_admin apply -k "$metallb/rbac" >/dev/null
 	metallb_crds on
-	metallb_pod controller-0 controller worker-1
-	for s in $SERVERS; do metallb_pod "speaker-$(speaker_node "$s")" speaker "$(speaker_node "$s")"; done
+	{
+		metallb_pod controller-0 controller worker-1
+		for s in $SERVERS; do metallb_pod "speaker-$(speaker_node "$s")" speaker "$(speaker_node "$s")"; done
+	} | kubectl_admin apply -f - >/dev/null
 	kubeconfig_cmd --sa $METALLB_NS/controller >"$STATE/metallb/controller.conf"
 	kubeconfig_cmd --sa $METALLB_NS/speaker >"$STATE/metallb/speaker.conf"
 	step "MetalLB's objects"
@@ -71,7 +74,7 @@ metallb_well() { within "$1" curl -sf -o /dev/null --max-time 1 http://127.0.0.1
 
 # A speaker reads the Pod that it believes to be in, as the owner of what it writes.
 metallb_pod() { # NAME SERVICE-ACCOUNT NODE
-	kubectl_admin apply -f - >/dev/null <<-EOF
+	cat <<-EOF
 		{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "$1", "namespace": "$METALLB_NS", "labels": {"app": "metallb",
 		"component": "$2"}}, "spec": {"nodeName": "$3", "serviceAccountName": "$2", "containers": [{"name": "$2", "image": "none"}]}}
 	EOF
