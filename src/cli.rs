@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ use crate::cluster::report::Writer;
 use crate::fib::FibReader;
 use crate::fib::netlink::NetlinkFib;
 use crate::files;
-use crate::guard::Guard;
 use crate::guard::record::Records;
+use crate::guard::{Ended, Guard};
 use crate::health::clock::{Judge, SECOND_LOOK, without_patience};
 use crate::health::condition::{InputProblem, Status};
 use crate::health::{Verdict, Word};
@@ -92,8 +93,8 @@ const CRDS: &str = include_str!("../manifests/crd.yaml");
 
 /// Runs one command.
 pub fn run() -> ExitCode {
-    if let Some(args) = lean::words() {
-        return ended(run_guard(args));
+    if let Some((args, kept)) = lean::words() {
+        return ended(run_guard(&args, kept));
     }
     let cli = match parse() {
         Ok(cli) => cli,
@@ -115,8 +116,8 @@ pub fn run() -> ExitCode {
         Command::Crds => print(CRDS),
         Command::Agent(args) => in_runtime(run_agent(args)),
         Command::Guard(args) => {
-            lean::again(&args);
-            run_guard(args)
+            lean::again(&args, None);
+            run_guard(&args, None)
         }
         Command::Pause(args) => run_pause(&args),
         Command::Render(args) => in_runtime(run_render(args)),
@@ -473,17 +474,26 @@ async fn agent_on<D: Dialect, N: NosDriver, F: FibReader, R: RibReader>(
     Ok(FINE)
 }
 
-/// No runtime and no thread: it shall be small.
-fn run_guard(args: GuardArgs) -> anyhow::Result<u8> {
-    let GuardArgs { frr_root, frr_instance, frr_hand, state_dir, form, log_json } = args;
-    telemetry::log_all(log_json);
-    make_state(&state_dir)?;
-    let places = Places { root: frr_root, instance: frr_instance };
-    let locks = locks(&state_dir, &places);
-    let records = Records::new(&state_dir);
-    let guard = Guard { records, locks, driver: FrrDriver::new(places, frr_hand), dialect: Frr, form };
-    guard.run().with_context(|| format!("--state-dir {}", state_dir.display()))?;
-    Ok(FINE)
+/// No runtime and no thread: it shall be small. What a change took of its memory goes with the change.
+fn run_guard(args: &GuardArgs, kept: Option<UnixListener>) -> anyhow::Result<u8> {
+    telemetry::log_all(args.log_json);
+    let state_dir = &args.state_dir;
+    make_state(state_dir)?;
+    let places = Places { root: args.frr_root.clone(), instance: args.frr_instance.clone() };
+    let locks = locks(state_dir, &places);
+    let records = Records::new(state_dir);
+    let driver = FrrDriver::new(places, args.frr_hand);
+    let mut guard = Guard { records, locks, driver, dialect: Frr, form: args.form };
+    let mut kept = kept;
+    loop {
+        match guard.run(kept).with_context(|| format!("--state-dir {}", state_dir.display()))? {
+            Ended::Told => return Ok(FINE),
+            Ended::Settled(listener) => {
+                lean::again(args, Some(&listener));
+                kept = Some(listener);
+            }
+        }
+    }
 }
 
 fn make_state(folder: &Path) -> anyhow::Result<()> {

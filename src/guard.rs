@@ -54,25 +54,45 @@ pub struct Guard<D, N> {
     pub form: Form,
 }
 
+/// Why a guard serves no longer.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to end.
+    Told,
+    /// The change that it watched over is settled. Who asks meanwhile waits at this socket.
+    Settled(UnixListener),
+}
+
 impl<D: Dialect, N: NosDriver> Guard<D, N> {
     /// Serves until it is told to end, and then until the change it watches over is settled: a pod's containers are told
-    /// at the same time, and the agent needs a yes to settle. An error is one of the socket or of signals, at the start.
-    pub fn run(mut self) -> io::Result<()> {
+    /// at the same time, and the agent needs a yes to settle. Comes back also when a change has been settled, with what it
+    /// listened on; `kept` is that of an earlier life. An error is one of the socket or of signals, at the start.
+    pub fn run(&mut self, kept: Option<UnixListener>) -> io::Result<Ended> {
         let path = self.records.folder().join(SOCKET);
-        let listener = listen(&path)?;
+        let listener = match kept {
+            Some(listener) => listener,
+            None => {
+                let listener = listen(&path)?;
+                tracing::info!(socket = %path.display(), "the guard is ready");
+                listener
+            }
+        };
         let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         ends.thread_block()?;
         let told = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        let mut is_told = false;
-        tracing::info!(socket = %path.display(), "the guard is ready");
+        let (mut is_told, mut watches) = (false, false);
         loop {
             let left = self.watched().map(|record| record.left());
+            if is_told && left.is_none() {
+                return Ok(Ended::Told);
+            }
+            if watches && left.is_none() {
+                return Ok(Ended::Settled(listener));
+            }
+            watches = left.is_some();
             if left == Some(Duration::ZERO) {
                 self.go_back();
                 continue;
-            }
-            if is_told && left.is_none() {
-                return Ok(());
             }
             let sleep = left.map(|left| left.min(LONGEST_SLEEP));
             let timeout = sleep

@@ -6,7 +6,7 @@ use super::*;
 use crate::change::consent::Why;
 use crate::change::diff::OwnerPlan;
 use crate::change::impact::{Class, Impact};
-use crate::change::look::{Established, Forwarding, Measured, Pairs};
+use crate::change::look::{Answer, Established, Forwarding, Measured, Pairs};
 use crate::net::{NextHop, Prefix};
 use proptest::prelude::*;
 
@@ -105,6 +105,8 @@ struct Switch {
     editor: Option<String>,
     /// Other switches come first.
     crowded: bool,
+    /// Packets to the API server get no answer.
+    cut_off: bool,
     /// Since when its sessions are up.
     born: Option<Instant>,
 }
@@ -172,13 +174,32 @@ impl Switch {
                 .filter(|line| !line.starts_with("down"))
                 .map(|line| (line.clone(), Established { since: self.born.unwrap(), dropped: 0 }))
                 .collect()),
-            probes: BTreeMap::new(),
+            probes: BTreeMap::from([("API server".to_owned(), self.answer())]),
         }
+    }
+
+    fn answer(&self) -> Answer {
+        if self.cut_off { Answer::Silence } else { Answer::Came }
+    }
+
+    /// What of it can be seen: what cannot be read counts as nothing, and nothing cannot be missed.
+    fn look(&self) -> Look {
+        let forwards = !self.blind && !self.running.contains(&"cut 1".to_owned());
+        Look { reached: !self.cut_off, forwards }
     }
 
     fn text(&self) -> Running {
         Running { texts: BTreeMap::from([("nos".to_owned(), self.running.join("\n"))]) }
     }
+}
+
+/// One look, in the words of the property below.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    /// Something came back from the API server.
+    reached: bool,
+    /// The first next-hop forwards.
+    forwards: bool,
 }
 
 fn want(text: &str) -> Want {
@@ -698,6 +719,14 @@ fn wherever_the_agent_ends_the_next_life_settles() {
     }
 }
 
+/// As it is wanted while the API server lists four Nodes.
+fn served(text: &str) -> Want {
+    let mut want = want(text);
+    let peer = |number: u8| (format!("n{number}"), [format!("192.0.2.{number}").parse().unwrap()].into());
+    want.target.peers = (1..=4).map(peer).collect();
+    want
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Want(String, u64),
@@ -706,7 +735,12 @@ enum Event {
     Blind(bool),
     Full(bool),
     Strict(bool),
+    /// Other switches come first, or the API server does not say.
     Crowded(bool),
+    /// Packets to the API server vanish.
+    CutOff(bool),
+    /// The lists of the API server are empty now.
+    Emptied,
     Crash,
     Tamper(String),
     Pass(u64),
@@ -717,33 +751,54 @@ fn event() -> impl Strategy<Value = Event> {
     let line = prop::sample::select(vec!["a", "b", "c", "cut 1"]).prop_map(str::to_owned);
     let text =
         prop::collection::btree_set(line.clone(), 0..4).prop_map(|set| set.into_iter().collect::<Vec<_>>());
+    // Mostly well, and time passes: else no change would ever come to be confirmed.
+    let well = || prop::bool::weighted(0.8);
+    let ill = || prop::bool::weighted(0.2);
     prop_oneof![
-        (text.clone(), 0..2_u64).prop_map(|(lines, retry)| Event::Want(lines.join("\n"), retry)),
-        text.prop_map(Event::Deaf),
-        any::<bool>().prop_map(Event::Readable),
-        any::<bool>().prop_map(Event::Blind),
-        any::<bool>().prop_map(Event::Full),
-        any::<bool>().prop_map(Event::Strict),
-        any::<bool>().prop_map(Event::Crowded),
-        Just(Event::Crash),
-        line.prop_map(Event::Tamper),
-        (0..100_u64).prop_map(Event::Pass),
-        (1..12_usize).prop_map(Event::Steps),
+        3 => (text.clone(), 0..2_u64).prop_map(|(lines, retry)| Event::Want(lines.join("\n"), retry)),
+        1 => prop_oneof![3 => Just(Vec::new()), 1 => text].prop_map(Event::Deaf),
+        1 => well().prop_map(Event::Readable),
+        1 => ill().prop_map(Event::Blind),
+        1 => ill().prop_map(Event::Full),
+        1 => ill().prop_map(Event::Strict),
+        1 => ill().prop_map(Event::Crowded),
+        2 => any::<bool>().prop_map(Event::CutOff),
+        1 => Just(Event::Emptied),
+        1 => Just(Event::Crash),
+        1 => line.prop_map(Event::Tamper),
+        1 => (0..100_u64).prop_map(Event::Pass),
+        6 => (1..5_u64).prop_map(Event::Pass),
+        10 => (1..12_usize).prop_map(Event::Steps),
     ]
 }
 
 proptest! {
-    /// Whatever happens, crashes included: what is confirmed was read back and took nothing away, startup is what was
-    /// confirmed, no command is sent without a way back on disk, none of a commit without its slot, and it comes to rest.
+    /// Whatever happens, crashes and an API server that is silent or empty included: what is confirmed was read back and took
+    /// nothing away, not the way to that server either, startup is what was confirmed, no command is sent without a way back
+    /// on disk, none of a commit without its slot, none that would take all neighbours away, and it comes to rest.
     #[test]
     fn an_unverified_change_is_never_confirmed(events in prop::collection::vec(event(), 1..60)) {
         let (_, mut switch, mut now) = start();
         let memory = Memory { confirmed: Some(want("").target), ..Memory::default() };
         let mut machine = CommitMachine::new(Lines, 7, memory, None);
         let mut granted = false;
+        // Of the change under way: what was seen before it, and when it was looked at last.
+        let (mut before, mut last) = (Look::default(), Look::default());
+        let mut wanted = String::new();
         for event in events {
             match event {
-                Event::Want(text, retry) => machine.want(Want { retry, ..want(&text) }),
+                Event::Want(text, retry) => {
+                    wanted.clone_from(&text);
+                    machine.want(Want { retry, ..served(&text) });
+                }
+                // The bundle is known by heart; the Nodes, and with them the neighbours' lines, are gone.
+                Event::Emptied => {
+                    let mut emptied = served(&wanted);
+                    emptied.target.candidate = served("").target.candidate;
+                    emptied.target.peers = Peers::new();
+                    machine.want(emptied);
+                }
+                Event::CutOff(yes) => switch.cut_off = yes,
                 Event::Deaf(lines) => switch.deaf_to = lines,
                 Event::Readable(yes) => switch.unreadable = !yes,
                 Event::Blind(yes) => switch.blind = yes,
@@ -764,6 +819,7 @@ proptest! {
                     let step = step(&mut machine, &mut switch, now);
                     match &step {
                         Step::TakeSlot => granted = !switch.crowded,
+                        Step::Measure(_) => last = switch.look(),
                         Step::Arm(undo) if machine.memory().cause(&undo.target) != Cause::Routine => {
                             prop_assert!(granted && needed == slot::Need::Slot, "began without a slot");
                         }
@@ -771,10 +827,14 @@ proptest! {
                     }
                     granted &= machine.slot() == slot::Need::Slot;
                     prop_assert!(switch.sent == sent || switch.undo.is_some(), "sent without a way back");
+                    if let Step::Arm(undo) = &step {
+                        before = last;
+                        let confirmed = machine.confirmed().map(|target| target.peers.len()).unwrap_or_default();
+                        prop_assert!(confirmed < 4 || !undo.target.peers.is_empty(), "an empty list takes all neighbours away");
+                    }
                     if let (Step::Confirm, Some(undo)) = (&step, &switch.undo) {
-                        let cut = |texts: Option<&String>| lines(texts).contains(&"cut 1".to_owned());
-                        let before = cut(undo.before.texts.get("nos"));
-                        prop_assert!(before || !cut(undo.target.candidate.texts.get("nos")), "it took a next-hop away");
+                        prop_assert!(!before.reached || last.reached, "it took the way to the API server away");
+                        prop_assert!(!before.forwards || last.forwards, "it took a next-hop away");
                         prop_assert!(!switch.blind || switch.strict || !machine.in_flight() || undo.window > Duration::ZERO);
                     }
                     if matches!(step, Step::Wait(_) | Step::Rest) {
@@ -787,7 +847,7 @@ proptest! {
             }
         }
         switch = Switch { running: switch.running, startup: switch.startup, undo: switch.undo, hops: vec![1, 2], born: switch.born, ..Switch::default() };
-        machine.want(want("z"));
+        machine.want(served("z"));
         for _ in 0..20 {
             settle(&mut machine, &mut switch, now);
             now += Duration::from_secs(200);

@@ -26,6 +26,11 @@ pub enum Form {
 }
 
 impl Form {
+    /// The form of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Host, Self::Pod].into_iter().find(|form| form.name() == name)
+    }
+
     /// As in the capabilities.
     pub fn name(self) -> &'static str {
         match self {

@@ -94,6 +94,11 @@ pub enum Hand {
 }
 
 impl Hand {
+    /// The hand of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Exec, Self::Socket].into_iter().find(|hand| hand.name() == name)
+    }
+
     /// As the flag has it.
     pub fn name(self) -> &'static str {
         match self {

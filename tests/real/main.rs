@@ -25,10 +25,13 @@ mod netns;
 mod oracle;
 #[path = "../support/scene.rs"]
 mod scene;
+#[path = "../support/served.rs"]
+mod served;
 #[path = "../support/switch.rs"]
 mod switch;
 
 mod alerts;
+mod apifaults;
 mod bad;
 mod changes;
 mod commit;
