@@ -24,7 +24,7 @@ use crate::guard::Guarding;
 use crate::health::chronicle::Chronicle;
 use crate::health::clock::{Clocks, Judgement};
 use crate::health::condition::Reason;
-use crate::intent::snapshot::Issue;
+use crate::intent::snapshot::{ClusterFacts, Issue};
 use crate::nos::NosDriver;
 use crate::probe::Probes;
 use crate::rib::RibReader;
@@ -122,6 +122,8 @@ struct Agent<D, N, F, R> {
     teller: Teller,
     desired: Desired,
     gathered: Option<Gathered>,
+    /// The facts; of before, if a whole list of them is gone now: a change is judged by these.
+    known: ClusterFacts,
     began: Instant,
     /// The bundle in force is kept up from memory.
     stale: bool,
@@ -196,6 +198,7 @@ where
         teller: Teller::default(),
         desired: Desired::default(),
         gathered: None,
+        known: ClusterFacts::default(),
         began: now,
         stale: false,
         adopted: false,
@@ -423,6 +426,9 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.parts.verifier.enter(&settings.network_instance);
         }
         self.desired = desired;
+        if !gathered.facts.are_emptied(&self.known) {
+            self.known = gathered.facts.clone();
+        }
         self.gathered = Some(gathered);
         self.want(now);
     }

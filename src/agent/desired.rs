@@ -94,6 +94,8 @@ pub struct Deriver {
     clear: BTreeMap<String, String>,
     /// The last bundle that made sense, whether it runs or not.
     good: Option<Good>,
+    /// The last one that was read, wanted or not any more: a change to it may be under way.
+    read: Option<Box<Good>>,
     /// The bundle that was confirmed last.
     in_force: Option<Good>,
     departures: Departures,
@@ -117,6 +119,7 @@ impl Deriver {
             secrets,
             clear: BTreeMap::new(),
             good: None,
+            read: None,
             in_force: None,
             departures: Departures::default(),
             apply: Apply::default(),
@@ -206,8 +209,7 @@ impl Deriver {
                 self.departures.forget(now, after, Word::Given);
             }
         }
-        let fresh = self.good.clone().filter(|good| is_target && good.bundle.hash() == target.bundle);
-        match fresh {
+        match self.known_as(&target.bundle).cloned() {
             Some(good) if self.in_force.as_ref() != Some(&good) => {
                 let peers = self.peers(&good.settings, facts);
                 self.departures.rebase(&peers, |hop| admits(&good.settings, hop));
@@ -235,7 +237,10 @@ impl Deriver {
 
     /// What is desired, given `gathered`.
     pub async fn derive(&mut self, gathered: &Gathered, now: Timestamp) -> Desired {
-        self.apply = gathered.switch.as_ref().map(|switch| switch.spec.apply.clone()).unwrap_or_default();
+        // A Switch that is gone has said its last word.
+        if let Some(switch) = &gathered.switch {
+            self.apply = switch.spec.apply.clone();
+        }
         let fresh = match &gathered.bundle {
             Err(problem) => Err(problem.clone()),
             Ok(bundle) => {
@@ -244,6 +249,7 @@ impl Deriver {
         };
         let problem = match fresh {
             Ok(good) => {
+                self.read = Some(Box::new(good.clone()));
                 self.good = Some(good);
                 None
             }
@@ -318,9 +324,20 @@ impl Deriver {
 
     /// What is expected by the settings of the bundle `hash`, as long as that bundle is not in force yet.
     pub fn coming(&self, hash: &str, facts: &ClusterFacts) -> Option<Expectation> {
-        let good =
-            self.good.as_ref().filter(|good| self.in_force.as_ref().is_some_and(|old| old != *good))?;
-        (good.bundle.hash() == hash).then(|| self.expect(&good.settings, facts))
+        let good = self.known_as(hash)?;
+        let comes = self.in_force.as_ref().is_some_and(|old| old != good);
+        comes.then(|| self.expect(&good.settings, facts))
+    }
+
+    /// What is expected by the settings that the table is judged by now.
+    pub fn judged(&self, facts: &ClusterFacts) -> Option<Expectation> {
+        let judged = self.in_force.as_ref().or(self.good.as_ref())?;
+        Some(self.expect(&judged.settings, facts))
+    }
+
+    /// The bundle of this hash, if it is wanted or was read last.
+    fn known_as(&self, hash: &str) -> Option<&Good> {
+        self.good.iter().chain(self.read.as_deref()).find(|good| good.bundle.hash() == hash)
     }
 
     /// What was expected before MetalLB's CRDs went is kept, as what nothing can be said of: MetalLB itself then takes their

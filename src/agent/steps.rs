@@ -113,10 +113,16 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         self.parts.guarding.confirm().await
     }
 
-    /// What a change to `target` might break.
+    /// What a change to `target` might break. A cluster that is empty all at once does not make it forget what to miss.
     async fn measure(&mut self, target: &Target) -> Measured {
-        let facts = self.gathered.as_ref().map(|gathered| &gathered.facts);
-        let coming = facts.and_then(|facts| self.parts.deriver.coming(&target.bundle, facts));
+        let deriver = &self.parts.deriver;
+        let coming = match self.gathered.as_ref().map(|gathered| &gathered.facts) {
+            Some(facts) if facts.are_emptied(&self.known) => {
+                deriver.coming(&target.bundle, &self.known).or_else(|| deriver.judged(&self.known))
+            }
+            Some(facts) => deriver.coming(&target.bundle, facts),
+            None => None,
+        };
         let verifier = &mut self.parts.verifier;
         let forwarding = match (&coming, &self.desired.settings) {
             // A switch that retires lets its VIPs go: that is what was asked for.

@@ -20,6 +20,10 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
             self.blocked = None;
             return self.accept(Target::default(), None, now);
         }
+        // Inputs that are gone, or wrong, do not end a change under way: it stays what becomes of it.
+        if self.machine.in_flight() && self.desired.problem.is_some() && self.paused().is_none() {
+            return;
+        }
         let Some(target) = self.desired.target.clone() else {
             // Whatever is kept up without one is not written either while the switch is paused.
             if let (Some(_), Some(kept)) = (self.paused(), self.machine.wanted().cloned()) {

@@ -145,6 +145,17 @@ pub struct ClusterFacts {
     pub issues: Vec<Issue>,
 }
 
+impl ClusterFacts {
+    /// All Nodes, Services or EndpointSlices are gone since `before`: so speaks an API server that has lost its objects, one
+    /// list after the other, and no cluster that goes on. Who must know what to miss goes by what was before.
+    pub fn are_emptied(&self, before: &Self) -> bool {
+        let gone = |now: usize, before: usize| now == 0 && before > 0;
+        gone(self.nodes.len(), before.nodes.len())
+            || gone(self.services.len(), before.services.len())
+            || gone(self.slices.len(), before.slices.len())
+    }
+}
+
 /// Names of texts that are no templates: the bundle owns such a file whole.
 pub const LITERAL: [&str; 5] = ["frr.conf", "interfaces.cfg", "nvue.yaml", "config_db.json", "srlinux.json"];
 

@@ -27,11 +27,14 @@ mod netns;
 mod oracle;
 #[path = "../support/scene.rs"]
 mod scene;
+#[path = "../support/served.rs"]
+mod served;
 #[path = "../support/switch.rs"]
 mod switch;
 
 mod alerts;
 mod announcing;
+mod apifaults;
 mod bad;
 mod changes;
 mod commit;

@@ -1,132 +1,13 @@
 //! The API server in the middle of a change. What is confirmed stays, whatever becomes of the server; only the way to it counts,
 //! and only if it was there before.
 
-use std::cell::Cell;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::lab::{Agent, Api, Lab, eventually, wait_for};
+use crate::lab::{eventually, wait_for};
 use crate::release::Release;
+use crate::served::{APPLIED, SOON, Scene};
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(60);
-const APPLIED: &str = "configuration applied, read back and saved";
-const VIP: &str = "203.0.113.10/32";
-
-/// leaf1 with an agent, three speakers and a VIP.
-struct Scene {
-    lab: Lab,
-    agent: Agent,
-    commits: Cell<u32>,
-}
-
-impl Scene {
-    fn up(release: Release) -> Option<Self> {
-        let lab = Lab::up(Api::Real, release)?;
-        lab.populate();
-        lab.apply(
-            &json!({"apiVersion": "v1", "kind": "List", "items": [
-                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
-                {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
-                 "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}},
-                {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                 "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
-                 "endpoints": [{"addresses": ["10.0.1.1"], "nodeName": "worker-1"}], "ports": []},
-            ]})
-            .to_string(),
-        );
-        let ingress = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}}}).to_string();
-        lab.kubectl(&[
-            "patch",
-            "service",
-            "web",
-            "-n",
-            "shop",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &ingress,
-        ]);
-        for server in ["s1", "s2", "s3"] {
-            lab.lab(&["announce", server, VIP]);
-        }
-        let agent = lab.agent("leaf1");
-        let scene = Self { lab, agent, commits: Cell::new(0) };
-        scene.forwards("at the beginning");
-        scene.ready("True/Applied");
-        Some(scene)
-    }
-
-    /// The text of commit `number`: a harmless line that no other commit has.
-    fn line(number: u32) -> String {
-        format!("ip prefix-list SWITCHLET-SPARE seq {number} permit 198.51.100.0/24")
-    }
-
-    /// A commit with another harmless line; its number, and where the log was.
-    fn commit(&self) -> (u32, usize) {
-        self.commits.set(self.commits.get() + 1);
-        let (number, from) = (self.commits.get(), self.agent.log().len());
-        self.lab.apply(&Self::map(&format!("commit-{number}"), number).to_string());
-        self.patch(&json!({"configMaps": [{"name": format!("commit-{number}")}]}));
-        (number, from)
-    }
-
-    fn map(name: &str, number: u32) -> Value {
-        let template = format!(
-            "{{% extends \"builtin/frr.conf.tera\" %}}\n{{% block end %}}{}\n{{% endblock %}}\n",
-            Self::line(number)
-        );
-        json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "switchlet"},
-            "data": {"switch.yaml": include_str!("../../overlays/lab/leaf1/switch.yaml"), "frr.conf.tera": template},
-        })
-    }
-
-    fn patch(&self, spec: &Value) {
-        let patch = json!({"spec": spec}).to_string();
-        self.lab.kubectl(&["patch", "switch", "leaf1", "-n", "switchlet", "--type=merge", "-p", &patch]);
-    }
-
-    fn log_has(&self, from: usize, text: &str) {
-        wait_for(&format!("`{text}` in the log"), SOON, || {
-            let log = self.agent.log();
-            if log[from..].contains(text) { Ok(()) } else { Err(log[from..].to_owned()) }
-        });
-    }
-
-    fn runs(&self, number: u32) -> bool {
-        self.lab.running("leaf1").contains(&Self::line(number))
-    }
-
-    fn forwards(&self, what: &str) {
-        wait_for(&format!("three next-hops: {what}"), SOON, || {
-            match self.lab.kernel("leaf1", VIP).map_or(0, |hops| hops.len()) {
-                3 => Ok(()),
-                other => Err(format!("{other}: {}", self.agent.log())),
-            }
-        });
-    }
-
-    /// `STATUS/REASON` of the Switch's Ready, of this generation.
-    fn ready(&self, expected: &str) {
-        wait_for(&format!("Ready is {expected}"), SOON, || {
-            let switch = self.lab.get(&["switch", "leaf1", "-n", "switchlet"]);
-            let current = switch["status"]["observedGeneration"] == switch["metadata"]["generation"];
-            let all = switch["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let ready = all.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or_default();
-            let said = format!(
-                "{}/{}",
-                ready["status"].as_str().unwrap_or("?"),
-                ready["reason"].as_str().unwrap_or("?")
-            );
-            if current && said == expected { Ok(()) } else { Err(switch["status"].to_string()) }
-        });
-    }
-
-    fn startup(&self) -> String {
-        fs::read_to_string(self.lab.frr_conf("leaf1")).unwrap()
-    }
-}
 
 #[test]
 fn a_server_that_has_trouble_of_its_own_undoes_nothing() {

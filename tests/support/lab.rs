@@ -128,6 +128,14 @@ impl Lab {
         self.lab(&["vtysh", leaf, "-c", "show running-config"])
     }
 
+    /// Each BGP session of IPv4, and how often it was dropped.
+    pub fn sessions(&self, leaf: &str) -> Vec<(String, u64)> {
+        let text = self.lab(&["vtysh", leaf, "-c", "show bgp ipv4 unicast summary json"]);
+        let json: Value = serde_json::from_str(&text).expect("JSON from bgpd");
+        let peers = json["peers"].as_object().cloned().unwrap_or_default();
+        peers.iter().map(|(peer, of)| (peer.clone(), of["connectionsDropped"].as_u64().unwrap())).collect()
+    }
+
     /// The kernel's word on a prefix, by iproute2: gateways, sorted; `None` without a route for exactly it.
     pub fn kernel(&self, leaf: &str, prefix: &str) -> Option<Vec<String>> {
         let family = if prefix.contains(':') { "-6" } else { "-4" };

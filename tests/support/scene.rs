@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::lab::{Agent, wait_for};
 use crate::release::Release;
 use crate::switch::{SETTINGS, Switch, nodes};
@@ -84,10 +82,7 @@ impl Scene {
 
     /// Each speaker's session, and how often it was dropped.
     pub fn sessions(&self) -> Vec<(String, u64)> {
-        let text = self.switch.lab.lab(&["vtysh", "leaf1", "-c", "show bgp ipv4 unicast summary json"]);
-        let json: Value = serde_json::from_str(&text).unwrap();
-        let peers = json["peers"].as_object().cloned().unwrap_or_default();
-        peers.iter().map(|(peer, of)| (peer.clone(), of["connectionsDropped"].as_u64().unwrap())).collect()
+        self.switch.lab.sessions("leaf1")
     }
 
     pub fn bundle(&mut self, template: Option<&str>) {

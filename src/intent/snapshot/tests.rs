@@ -50,3 +50,28 @@ fn the_hash_of_a_bundle_depends_on_keys_and_texts_and_their_borders() {
     assert_ne!(bundle(&[("a", "bc")]).hash(), bundle(&[("ab", "c")]).hash());
     assert_eq!(bundle(&[("a", "1"), ("b", "2")]).hash(), bundle(&[("b", "2"), ("a", "1")]).hash());
 }
+
+#[test]
+fn a_list_that_is_empty_all_at_once_is_known_from_one_that_was_never_filled() {
+    let meta = |name: &str| Meta { name: name.into(), namespace: Some("shop".into()), ..Meta::default() };
+    let node = |name: &str| Arc::new(node(&meta(name), &NodeStatus::default()).0);
+    let spec = ServiceSpec { r#type: Some("LoadBalancer".into()), ..ServiceSpec::default() };
+    let service = Arc::new(service(&meta("web"), &spec, &ServiceStatus::default()).unwrap().unwrap());
+    let full = ClusterFacts {
+        services: vec![service],
+        slices: vec![Arc::new(endpoints("[{addresses: [10.0.0.1]}]"))],
+        nodes: vec![node("n1"), node("n2")],
+        ..ClusterFacts::default()
+    };
+    let fewer = ClusterFacts { nodes: vec![node("n1")], ..full.clone() };
+    assert!(!fewer.are_emptied(&full) && !full.are_emptied(&full));
+    for emptied in [
+        ClusterFacts::default(),
+        ClusterFacts { nodes: Vec::new(), ..full.clone() },
+        ClusterFacts { services: Vec::new(), ..full.clone() },
+        ClusterFacts { slices: Vec::new(), ..full.clone() },
+    ] {
+        assert!(emptied.are_emptied(&full), "{emptied:?}");
+        assert!(!full.are_emptied(&emptied) && !emptied.are_emptied(&emptied));
+    }
+}
