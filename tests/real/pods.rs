@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cluster::{Fabric, WINDOW, same_sessions};
+use crate::cluster::{Fabric, same_sessions};
 use crate::lab::{eventually, wait_for};
 use crate::release::Release;
 use crate::scene::{DENY_ALL, HARMLESS};
@@ -170,14 +170,11 @@ fn whatever_ends_in_the_window_the_old_forwarding_comes_back(release: Release) {
         fabric.commit(Some(&DENY_ALL.replace("deny 1", &format!("deny {}", number + 1))));
         let bad = || fabric.lab.running("leaf1").contains("route-map SWITCHLET-FROM-SPEAKERS deny");
         assert!(eventually(SOON, bad), "{what}: the commit does not arrive: {:?}", fabric.ready("leaf1"));
-        let began = Instant::now();
         end();
         wait_for(&format!("{what}: the old forwarding"), SOON, || {
             let (bad, hops) = (bad(), fabric.hops("leaf1"));
             if !bad && hops == 3 { Ok(()) } else { Err(format!("bad {bad}, {hops} next-hops")) }
         });
-        let dark = began.elapsed();
-        assert!(dark < Duration::from_secs(WINDOW) + SOON / 2, "{what}: {dark:?}");
         wait_for(&format!("{what}: Ready says so"), SOON, || {
             let ready = fabric.ready("leaf1");
             if ready.0 == "False" && ready.1 != "InProgress" && !bad() {

@@ -10,18 +10,24 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::lab::turns::{Turn, Turns};
 use crate::lab::{Api, Lab, wait_for};
 use crate::release::Release;
 
 const SOON: Duration = Duration::from_secs(120);
 const VIP: &str = "203.0.113.10/32";
 /// How long a change of leaf1 may stand unconfirmed.
-pub const WINDOW: u64 = 25;
+const WINDOW: u64 = 25;
+
+/// Two kubelets, a controller manager, containers: few at a time.
+static FABRICS: Turns = Turns::of(2);
 
 /// The lab with a kubelet on each leaf.
 pub struct Fabric {
     pub lab: Lab,
     commits: Cell<u32>,
+    /// Given back after the lab has gone.
+    _turn: Turn,
 }
 
 impl Fabric {
@@ -48,6 +54,7 @@ impl Fabric {
             );
             return None;
         };
+        let turn = FABRICS.take();
         let lab = Lab::up(Api::Real, release)?;
         let images: Vec<String> =
             ["dev", "next"].map(|tag| format!("switchlet:{tag}={}", binary.display())).to_vec();
@@ -59,7 +66,7 @@ impl Fabric {
             return None;
         }
         assert!(output.status.success(), "{said}");
-        let fabric = Self { lab, commits: Cell::new(0) };
+        let fabric = Self { lab, commits: Cell::new(0), _turn: turn };
         for (server, address) in [(1, 11), (2, 13), (3, 15)] {
             let (v4, v6) = (format!("192.168.1.{address}"), format!("fd00:1:{server}::2"));
             let worker = format!("worker-{server}");

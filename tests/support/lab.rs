@@ -22,6 +22,14 @@ use serde_json::Value;
 
 use crate::release::Release;
 
+#[path = "turns.rs"]
+pub mod turns;
+
+use turns::Turns;
+
+/// A lab that comes up, with its API server, keeps both cores of a small machine busy.
+static COMING_UP: Turns = Turns::of(3);
+
 /// The binary under test; `SWITCHLET_BINARY` puts another one in its place, such as the static release.
 pub fn binary() -> String {
     std::env::var("SWITCHLET_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_switchlet").to_owned())
@@ -58,7 +66,9 @@ impl Lab {
         if release == Release::V10_3 {
             args.extend(["--frr", "10.3"]);
         }
+        let turn = COMING_UP.take();
         let output = lab.command(&args).output().expect("the lab's script");
+        drop(turn);
         if output.status.code() == Some(77) {
             let missing = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(std::env::var_os("CI").is_none(), "in CI nothing is skipped: {missing}");

@@ -66,7 +66,7 @@ api_start() { # [etcd|apiserver]
 }
 
 api_wait() {
-	within api "$PYTHON" "$LIB/kubeapi.py" "$KUBE/admin.conf" ready 30 ||
+	within api "$PYTHON" "$LIB/kubeapi.py" "$KUBE/admin.conf" ready 120 ||
 		die "the API server is not ready; see $STATE/log/apiserver.log and etcd.log"
 }
 
