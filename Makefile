@@ -14,7 +14,7 @@ AS_ROOT := $(if $(ROOT),$(RUNNER)='sudo -E env PATH=$(PATH) HOME=$(HOME)')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 STATIC := x86_64-unknown-linux-gnu
 IMAGE ?= switchlet:dev
-# release is what is shipped; lab is built without the minutes of fat LTO.
+# release is what is shipped; lab is built without the minutes of fat LTO, trial is soon built and hardly optimised.
 PROFILE ?= release
 export LAB ?= swl
 # The tests wait more than they work: more at a time than there are cores.
@@ -41,9 +41,9 @@ demo: deps kube ## the whole story in network namespaces of this machine, about 
 .PHONY: test
 test: deps kube frr flux metallb ## all tests; ARGS='--lib' or ARGS='--test real STORY::' for some
 	@echo '==> the static binary, for the image'
-	@$(MAKE) --no-print-directory static PROFILE=lab
+	@$(MAKE) --no-print-directory static PROFILE=trial
 	@echo '==> tests'
-	$(AS_ROOT) SWITCHLET_STATIC=$(abspath $(TARGET_DIR))/$(STATIC)/lab/switchlet cargo test --locked --no-fail-fast $(ARGS)
+	$(AS_ROOT) SWITCHLET_STATIC=$(abspath $(TARGET_DIR))/$(STATIC)/trial/switchlet cargo test --locked --no-fail-fast $(ARGS)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory image-test)
 
 .PHONY: bench
@@ -72,7 +72,7 @@ image: ## container image with the static binary, built offline; IMAGE=NAME
 .PHONY: image-test
 image-test: ## the image built offline, looked into, and run once
 	@echo '==> image'
-	@$(MAKE) --no-print-directory image-context PROFILE=lab
+	@$(MAKE) --no-print-directory image-context PROFILE=trial
 	@$(ROOT) tests/lab/image.sh $(TARGET_DIR)/image localhost/switchlet:test
 
 .PHONY: image-context

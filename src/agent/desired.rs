@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,7 @@ enum Secrets {
 }
 
 /// A bundle that makes sense.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 struct Good {
     bundle: Bundle,
     settings: SwitchSettings,
@@ -93,11 +94,11 @@ pub struct Deriver {
     /// Passwords that stood in clear in literal texts, by placeholder: one value has one name as long as the agent lives.
     clear: BTreeMap<String, String>,
     /// The last bundle that made sense, whether it runs or not.
-    good: Option<Good>,
+    good: Option<Arc<Good>>,
     /// The last one that was read, wanted or not any more: a change to it may be under way.
-    read: Option<Box<Good>>,
+    read: Option<Arc<Good>>,
     /// The bundle that was confirmed last.
-    in_force: Option<Good>,
+    in_force: Option<Arc<Good>>,
     departures: Departures,
     apply: Apply,
     /// What was expected last by MetalLB's objects.
@@ -144,7 +145,7 @@ impl Deriver {
         else {
             return;
         };
-        self.in_force = Some(Good { bundle, settings });
+        self.in_force = Some(Arc::new(Good { bundle, settings }));
         self.departures = departures;
         self.apply = apply;
     }
@@ -170,12 +171,13 @@ impl Deriver {
     /// before. Nothing is expected of the forwarding table: nobody knows what the cluster wants. `None` if no bundle
     /// is remembered.
     pub async fn from_memory(&mut self) -> Option<Desired> {
-        let Good { bundle, settings } = self.in_force.clone()?;
+        let in_force = self.in_force.clone()?;
+        let Good { bundle, settings } = &*in_force;
         let peers = with(self.departures.present(), &self.departures.all(), |_| true);
-        let mut secrets = self.secrets(&settings).ok()?;
-        let candidate = self.candidate(&settings, &peers, &bundle, &secrets).await.ok()?;
+        let mut secrets = self.secrets(settings).ok()?;
+        let candidate = self.candidate(settings, &peers, bundle, &secrets).await.ok()?;
         secrets.extend(self.clear.clone());
-        let revision = revision(&bundle, &peers);
+        let revision = revision(bundle, &peers);
         let target = Target { candidate, bundle: bundle.hash(), peers };
         let message = "the API server has said nothing since the start; the last good bundle is kept up";
         let issue = Issue::new(format!("Bundle {revision}"), "StaleBundle", message);
@@ -183,7 +185,7 @@ impl Deriver {
             revision: Some(revision.clone()),
             revision_in_force: Some(revision),
             expectation: Expectation { issues: vec![issue], ..Expectation::default() },
-            adopt: settings.adopt,
+            adopt: settings.adopt.clone(),
             target: Some(target.clone()),
             interim: Some(target),
             platform: self.platform.clone(),
@@ -243,13 +245,11 @@ impl Deriver {
         }
         let fresh = match &gathered.bundle {
             Err(problem) => Err(problem.clone()),
-            Ok(bundle) => {
-                self.accept(bundle, gathered).await.map(|settings| Good { bundle: bundle.clone(), settings })
-            }
+            Ok(bundle) => self.accept(bundle, gathered).await,
         };
         let problem = match fresh {
             Ok(good) => {
-                self.read = Some(Box::new(good.clone()));
+                self.read = Some(good.clone());
                 self.good = Some(good);
                 None
             }
@@ -311,7 +311,7 @@ impl Deriver {
             revision_in_force: self.in_force.as_ref().map(|judged| revision(&judged.bundle, &kept)),
             problem: problem.or(render_problem),
             adopt: good.settings.adopt.clone(),
-            settings: Some(judged.settings),
+            settings: Some(judged.settings.clone()),
             next: self.departures.next(now, after),
             expectation,
             target,
@@ -336,8 +336,8 @@ impl Deriver {
     }
 
     /// The bundle of this hash, if it is wanted or was read last.
-    fn known_as(&self, hash: &str) -> Option<&Good> {
-        self.good.iter().chain(self.read.as_deref()).find(|good| good.bundle.hash() == hash)
+    fn known_as(&self, hash: &str) -> Option<&Arc<Good>> {
+        self.good.iter().chain(&self.read).find(|good| good.bundle.hash() == hash)
     }
 
     /// What was expected before MetalLB's CRDs went is kept, as what nothing can be said of: MetalLB itself then takes their
@@ -355,7 +355,7 @@ impl Deriver {
     }
 
     /// A bundle is good if its settings make sense and its templates render with the facts of now.
-    async fn accept(&mut self, bundle: &Bundle, gathered: &Gathered) -> Result<SwitchSettings, InputProblem> {
+    async fn accept(&mut self, bundle: &Bundle, gathered: &Gathered) -> Result<Arc<Good>, InputProblem> {
         if let Some(nos) = gathered.switch.as_ref().and_then(|switch| switch.spec.nos.as_deref())
             && nos != self.language.nos
         {
@@ -365,7 +365,7 @@ impl Deriver {
         }
         let known = [&self.good, &self.in_force].into_iter().flatten().find(|good| good.bundle == *bundle);
         if let Some(good) = known {
-            return Ok(good.settings.clone());
+            return Ok(good.clone());
         }
         let Language { nos, literal, .. } = self.language;
         if let Some(foreign) =
@@ -391,7 +391,7 @@ impl Deriver {
         let secrets = self.secrets(&settings)?;
         let peers = self.peers(&settings, &gathered.facts);
         self.candidate(&settings, &peers, bundle, &secrets).await?;
-        Ok(settings)
+        Ok(Arc::new(Good { bundle: bundle.clone(), settings }))
     }
 
     fn expect(&self, settings: &SwitchSettings, facts: &ClusterFacts) -> Expectation {

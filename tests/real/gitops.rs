@@ -147,3 +147,72 @@ fn a_day_with_git() {
     assert_eq!(dropped(&fabric.sessions("leaf1")), dropped(&sessions.0), "a session was dropped");
     assert_eq!(dropped(&fabric.sessions("leaf2")), dropped(&sessions.1), "a session was dropped");
 }
+
+/// The README's way out of a ring that waits for a switch without power.
+#[test]
+fn a_dead_switch_holds_its_ring_until_git_takes_it_out() {
+    let Some(git) = Git::up() else { return };
+    let (fabric, lab) = (&git.fabric, &git.fabric.lab);
+    git.edit("overlays/flux/rings.yaml", "timeout: 5m", "timeout: 40s");
+    git.push("the first commit");
+    let began = Instant::now();
+    lab.kubectl(&["apply", "-k", git.fleet.join("overlays/flux").to_str().unwrap()]);
+    git.answers("ring-2", "True", began);
+    fabric.well("leaf1");
+    fabric.well("leaf2");
+
+    // It never says that it has seen the commit; Flux's patience ends, and the next ring is untold.
+    lab.lab(&["power", "off", "leaf1"]);
+    git.template(Some(HARMLESS));
+    git.edit("overlays/lab/leaf2/switch.yaml", "maxPrefixes: 100", "maxPrefixes: 90");
+    let pushed = git.push("a commit for both");
+    let (after, message) = git.answers("ring-1", "False", pushed);
+    eprintln!("a dead switch: ring-1 red after {:.1} s: {message}", after.as_secs_f32());
+    assert!(message.contains("Switch/switchlet/leaf1 status: 'InProgress'"), "{message}");
+    let next = git.ready("ring-2");
+    assert!(next.0 != "True" && next.1 == "DependencyNotReady", "{next:?}");
+    // The table that a person would look at: GEN is ahead of SEEN, and the Node is not ready.
+    let table = lab.kubectl(&["get", "switches", "-n", "switchlet", "-o", "wide"]);
+    let column = |name: &str| {
+        let heads: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+        let from_the_end = heads.len() - heads.iter().position(|head| *head == name).unwrap();
+        let line = table.lines().find(|line| line.starts_with("leaf1")).unwrap();
+        line.split_whitespace().rev().nth(from_the_end - 1).unwrap().to_owned()
+    };
+    assert_ne!(column("GEN"), column("SEEN"), "{table}");
+    wait_for("leaf1 is NotReady", SOON, || {
+        let nodes = lab.kubectl(&["get", "node", "leaf1"]);
+        if nodes.contains("NotReady") { Ok(()) } else { Err(nodes) }
+    });
+
+    // Taken out, the ring is whole without it, and the next one gets the commit.
+    let folder = git.fleet.join("overlays/lab/leaf1/kustomization.yaml");
+    let text = fs::read_to_string(&folder).unwrap();
+    fs::copy(git.fleet.join("overlays/health/kustomization.yaml"), &folder).unwrap();
+    let pushed = git.push("leaf1 is dead");
+    git.answers("ring-1", "True", pushed);
+    let (after, _) = git.answers("ring-2", "True", pushed);
+    eprintln!("taken out: ring-2 Ready after {:.1} s", after.as_secs_f32());
+    assert!(lab.running("leaf2").contains("maximum-prefix 90"), "{}", lab.running("leaf2"));
+    assert_eq!(fabric.hops("leaf2"), 3);
+
+    // It comes back as it was: nothing tells it otherwise.
+    lab.lab(&["power", "on", "leaf1"]);
+    let spare = "ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24";
+    wait_for("the old forwarding, without a Switch", SOON, || match fabric.hops("leaf1") {
+        3 => Ok(()),
+        other => Err(format!("{other} next-hops")),
+    });
+    wait_for("its agent's word", SOON, || {
+        let applied = lab.condition("leaf1", "ConfigApplied").unwrap_or_default();
+        if applied["reason"] == "SwitchNotFound" { Ok(()) } else { Err(applied.to_string()) }
+    });
+    assert!(!lab.running("leaf1").contains(spare) && fabric.hops("leaf1") == 3);
+
+    // Put in again, it is given what Git says now.
+    fs::write(&folder, text).unwrap();
+    let pushed = git.push("leaf1 is back");
+    git.answers("ring-1", "True", pushed);
+    fabric.well("leaf1");
+    assert!(lab.running("leaf1").contains(spare), "Ready, and not in force");
+}
