@@ -22,6 +22,8 @@ use serde_json::Value;
 
 use crate::release::Release;
 
+#[path = "asks.rs"]
+mod asks;
 #[path = "turns.rs"]
 pub mod turns;
 
@@ -117,10 +119,42 @@ impl Lab {
         self.kubectl(&["apply", "-f", path.to_str().unwrap()]);
     }
 
-    /// An object as JSON.
-    pub fn get(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.kubectl(&[&["get"], args, &["-o", "json"]].concat()))
-            .expect("JSON from kubectl")
+    /// An object, or a list of them, as JSON: the words are those of `kubectl get`.
+    pub fn get(&self, words: &[&str]) -> Value {
+        let text = match asks::path(words) {
+            Some(path) => self.answer(&path),
+            None => self.kubectl(&[&["get"], words, &["-o", "json"]].concat()),
+        };
+        serde_json::from_str(&text).expect("JSON from the API server")
+    }
+
+    /// What the API server answers an admin.
+    fn answer(&self, path: &str) -> String {
+        let pki = |name: &str| self.scratch("pki").join(name);
+        let output = Command::new("ip")
+            .args([
+                "netns",
+                "exec",
+                &self.env["NS_API"],
+                "curl",
+                "-sS",
+                "--fail-with-body",
+                "--max-time",
+                "30",
+            ])
+            .arg("--cacert")
+            .arg(&self.env["API_CA"])
+            .arg("--cert")
+            .arg(pki("admin.crt"))
+            .arg("--key")
+            .arg(pki("admin.key"))
+            .arg(format!("{}{path}", self.env["API_URL"]))
+            .stdin(Stdio::null())
+            .output()
+            .expect("ip netns exec");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "GET {path}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// The folder of this lab's state.
