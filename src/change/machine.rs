@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | idle | rest | – (nothing is wanted yet) |
 //! | recovering | read running | an earlier life left a change unsettled: as before → settling; differs → rolling back · unreadable → again, later |
-//! | reading | read running | equal → saving or confirmed; differs → queueing, or measuring where Git did not cause it, or suspecting where nobody did, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting |
+//! | reading | read running | equal → saving or confirmed; differs → queueing, or measuring where Git did not cause it, or suspecting where nobody did, or waiting (policy, approval, refusal, reported drift) · unreadable → waiting, and then until the same is read twice |
 //! | weighing | look | still over the budget with the sessions that are up → waiting; else → queueing |
 //! | suspecting | seek an editor | it is the agent's turn → measuring; a person, or a tug-of-war, or the policy → waiting |
 //! | queueing | take the slot | ours → measuring · not ours → waiting |
@@ -56,6 +56,8 @@ const LOOK_TIME: Duration = Duration::from_secs(10);
 const LOSS: Duration = Duration::from_secs(3);
 /// Of the window this is left for the way back.
 const WAY_BACK: Duration = Duration::from_secs(4);
+/// Between two readings of a NOS that was silent: FRR's daemons answer before their startup text is loaded.
+const LOAD_GAP: Duration = Duration::from_secs(2);
 /// What a roll-back brings back is looked for as long: sessions need their time.
 const LOOK_BACK: Duration = Duration::from_secs(30);
 /// So many texts that were undone are remembered: what Git says now, and what it may go back and forth between.
@@ -82,6 +84,17 @@ pub struct CommitMachine<D> {
     attempts: u32,
     drift: drift::Memory,
     slot: Need,
+    silence: Silence,
+}
+
+/// Whether the NOS could be read when it was tried last.
+#[derive(Debug)]
+enum Silence {
+    No,
+    /// It could not.
+    Since,
+    /// It could again, and then this was read. What loads its startup text now would undo what is written meanwhile.
+    Ended(Instant, Running),
 }
 
 impl<D: Dialect> CommitMachine<D> {
@@ -105,6 +118,7 @@ impl<D: Dialect> CommitMachine<D> {
             attempts: 0,
             drift: drift::Memory::default(),
             slot: Need::Nothing,
+            silence: Silence::No,
         }
     }
 
@@ -293,11 +307,8 @@ impl<D: Dialect> CommitMachine<D> {
                 self.status = ChangeStatus::Unreachable(why);
                 State::Recovering { undo, not_before: Some(self.later(now)) }
             }
-            (State::Reading, Seen::Running(running)) => self.compare(running, now),
-            (State::Reading, Seen::Unreadable(why)) => {
-                self.status = ChangeStatus::Unreachable(why);
-                State::Waiting { until: self.later(now) }
-            }
+            (State::Reading, Seen::Running(running)) => self.read(running, now),
+            (State::Reading, Seen::Unreadable(why)) => self.not_read(why, now),
             (State::Weighing { plan, running }, Seen::Measured(seen)) => {
                 self.weigh(&plan, running, &seen, now)
             }

@@ -342,7 +342,33 @@ fn could_not_look_is_its_own_status_and_is_tried_again_later_and_later() {
     assert_eq!(switch.sent, 0);
     switch.unreadable = false;
     settle(&mut machine, &mut switch, second);
+    let Step::Wait(third) = machine.step(second) else { panic!() };
+    settle(&mut machine, &mut switch, third);
     assert_eq!(*machine.status(), ChangeStatus::Applied);
+}
+
+#[test]
+fn what_loads_its_startup_text_is_not_written_to() {
+    let (mut machine, mut switch, mut now) = start();
+    switch.unreadable = true;
+    machine.want(want("x\ny\na"));
+    // It is back with nothing, then with a part of its text, then with all of it.
+    for running in [vec![], vec!["x"], vec!["x", "y"]] {
+        settle(&mut machine, &mut switch, now);
+        switch.unreadable = false;
+        switch.running = running.into_iter().map(str::to_owned).collect();
+        let Step::Wait(until) = machine.step(now) else { panic!() };
+        now = until;
+    }
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(switch.sent, 0);
+    // Asked again at once, for whatever reason, it is still too early.
+    machine.want(want("x\ny\nb"));
+    settle(&mut machine, &mut switch, now);
+    assert_eq!(switch.sent, 0);
+    let Step::Wait(until) = machine.step(now) else { panic!() };
+    settle(&mut machine, &mut switch, until);
+    assert_eq!((machine.status(), switch.running.join(" ").as_str()), (&ChangeStatus::Applied, "x y b"));
 }
 
 #[test]

@@ -208,11 +208,24 @@ fn more_than_the_budget_waits_for_its_hash_and_neighbours_go_on_following_their_
     leaf.lab.lab(&["node", "worker-4", "--ip", "192.168.1.17", "--label", "role=worker"]);
     leaf.will_run(&neighbor(17), true);
     assert!(leaf.runs(old));
+    // Until that neighbour was there, it was a part of the plan.
+    let the_same_plan = || {
+        wait_for("the same plan", SOON, || {
+            let status = leaf.status();
+            if status["plan"]["hash"] == hash.as_str() { Ok(()) } else { Err(status.to_string()) }
+        });
+    };
+    the_same_plan();
     // A restart forgets none of it.
     agent.stop();
-    let _agent = leaf.lab.agent("leaf1");
+    let agent = leaf.lab.agent("leaf1");
+    let from = agent.log().len();
+    wait_for("the new agent's word", SOON, || {
+        let log = agent.log()[from..].to_owned();
+        if log.contains(&format!("waits: plan {hash}")) { Ok(()) } else { Err(log) }
+    });
     leaf.switch_says(&[("Ready", "False", "ApprovalRequired")]);
-    assert_eq!(leaf.status()["plan"]["hash"].as_str(), Some(hash.as_str()));
+    the_same_plan();
 
     // Another hash releases nothing, its own does.
     leaf.patch(&json!({"approvedPlan": "0123456789ab"}));

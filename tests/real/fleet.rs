@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lab::{Agent, Api, Lab, binary, wait_for};
+use crate::policy;
 use crate::release::Release;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -298,6 +299,8 @@ fn an_agent_says_whether_its_token_is_bounded() {
     standing("enforced", false);
     agent.stop();
     lab.kubectl(&["delete", "validatingadmissionpolicybinding", "switchlet-agent-nodes"]);
+    // The API server hears of it a moment later; an agent that found it in force does not ask again for an hour.
+    policy::acts_no_longer(&lab, &lab.kubeconfig("leaf1"));
     let agent = lab.agent("leaf1");
     standing("absent", true);
     says(&lab, &["status"], 2, &["leaf1: the admission policy is not in force"]);

@@ -164,14 +164,15 @@ fn a_dead_switch_holds_its_ring_until_git_takes_it_out() {
     // It never says that it has seen the commit; Flux's patience ends, and the next ring is untold.
     lab.lab(&["power", "off", "leaf1"]);
     git.template(Some(HARMLESS));
-    git.edit("overlays/lab/leaf2/switch.yaml", "maxPrefixes: 100", "maxPrefixes: 90");
+    git.edit("overlays/lab/leaf2/switch.yaml", "maxPaths: 64", "maxPaths: 8");
     let pushed = git.push("a commit for both");
     let (after, message) = git.answers("ring-1", "False", pushed);
     eprintln!("a dead switch: ring-1 red after {:.1} s: {message}", after.as_secs_f32());
     assert!(message.contains("Switch/switchlet/leaf1 status: 'InProgress'"), "{message}");
     let next = git.ready("ring-2");
     assert!(next.0 != "True" && next.1 == "DependencyNotReady", "{next:?}");
-    // The table that a person would look at: GEN is ahead of SEEN, and the Node is not ready.
+    // The table that a person would look at. (That a Node without a kubelet becomes NotReady is a controller's doing that the
+    // lab does not run: its workers have no kubelets.)
     let table = lab.kubectl(&["get", "switches", "-n", "switchlet", "-o", "wide"]);
     let column = |name: &str| {
         let heads: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
@@ -180,10 +181,6 @@ fn a_dead_switch_holds_its_ring_until_git_takes_it_out() {
         line.split_whitespace().rev().nth(from_the_end - 1).unwrap().to_owned()
     };
     assert_ne!(column("GEN"), column("SEEN"), "{table}");
-    wait_for("leaf1 is NotReady", SOON, || {
-        let nodes = lab.kubectl(&["get", "node", "leaf1"]);
-        if nodes.contains("NotReady") { Ok(()) } else { Err(nodes) }
-    });
 
     // Taken out, the ring is whole without it, and the next one gets the commit.
     let folder = git.fleet.join("overlays/lab/leaf1/kustomization.yaml");
@@ -193,7 +190,7 @@ fn a_dead_switch_holds_its_ring_until_git_takes_it_out() {
     git.answers("ring-1", "True", pushed);
     let (after, _) = git.answers("ring-2", "True", pushed);
     eprintln!("taken out: ring-2 Ready after {:.1} s", after.as_secs_f32());
-    assert!(lab.running("leaf2").contains("maximum-prefix 90"), "{}", lab.running("leaf2"));
+    assert!(lab.running("leaf2").contains("maximum-paths 8"), "{}", lab.running("leaf2"));
     assert_eq!(fabric.hops("leaf2"), 3);
 
     // It comes back as it was: nothing tells it otherwise.

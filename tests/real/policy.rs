@@ -434,6 +434,14 @@ async fn holds(token: &Client, unbound: &Client, alone: bool) {
     assert!(answer.is_err_and(|status| status.code == 403), "a kubelet's own API");
 }
 
+/// Waits until the policy for Nodes refuses nothing any more to the token of leaf1.
+pub fn acts_no_longer(lab: &Lab, kubeconfig: &str) {
+    lab.inside(async || {
+        let token = client(kubeconfig).await;
+        until("the policy acts no longer", &token, &refused()[0], |answer| !by_policy(answer)).await;
+    });
+}
+
 #[test]
 fn a_token_is_worth_nothing_elsewhere() {
     let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };

@@ -128,6 +128,7 @@ fn what_is_said_late_has_its_own_time() {
     std::thread::sleep(Duration::from_secs(15));
     assert!(agent.is_running());
     assert_eq!(lab.endpoint("leaf1", "/healthz"), "ok\n");
+    let thaw = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     lab.lab(&["api", "thaw"]);
     let seen = says(&lab, "FIBSynced", "False", "SwitchDiverged", LATE);
     let seconds = |field: &str| {
@@ -135,8 +136,9 @@ fn what_is_said_late_has_its_own_time() {
             Command::new("date").args(["-d", seen[field].as_str().unwrap(), "+%s"]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().parse::<u64>().unwrap()
     };
-    assert!(seconds("lastTransitionTime") - at <= 3, "{seen}");
-    assert!(seconds("lastHeartbeatTime") - at >= 15, "{seen}");
+    // The fault has its own time, and the word of it the time at which it could be said.
+    assert!((at..thaw - 10).contains(&seconds("lastTransitionTime")), "{seen}");
+    assert!(seconds("lastHeartbeatTime") >= thaw, "{seen}");
 }
 
 /// The server has forgotten what happened while the agent was asleep: everything is listed again.

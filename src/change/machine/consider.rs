@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::state::{Flight, State};
-use super::{CommitMachine, LOOK_TIME, TRIES, WAY_BACK};
+use super::{CommitMachine, LOAD_GAP, LOOK_TIME, Silence, TRIES, WAY_BACK};
 use crate::change::consent::{self, Cause, Hold, Why};
 use crate::change::diff::{Global, Plan, Refusal, Running};
 use crate::change::drift::Fate;
@@ -23,7 +23,27 @@ impl<D: Dialect> CommitMachine<D> {
         self.dialect.plan(running, &target.candidate, &known)
     }
 
-    pub(super) fn compare(&mut self, running: Running, now: Instant) -> State {
+    /// Takes a reading in hand; one after a silence only if nothing moves any more.
+    pub(super) fn read(&mut self, running: Running, now: Instant) -> State {
+        match std::mem::replace(&mut self.silence, Silence::No) {
+            Silence::No => self.compare(running, now),
+            Silence::Ended(at, before) if before == running && now >= at + LOAD_GAP => {
+                self.compare(running, now)
+            }
+            Silence::Since | Silence::Ended(..) => {
+                self.silence = Silence::Ended(now, running);
+                State::Waiting { until: now + LOAD_GAP }
+            }
+        }
+    }
+
+    pub(super) fn not_read(&mut self, why: String, now: Instant) -> State {
+        self.silence = Silence::Since;
+        self.status = ChangeStatus::Unreachable(why);
+        State::Waiting { until: self.later(now) }
+    }
+
+    fn compare(&mut self, running: Running, now: Instant) -> State {
         let Some(want) = self.want.clone() else { return State::Idle };
         self.held = None;
         if want.policy == ApplyPolicy::Retired && self.is_confirmed(&want.target) {

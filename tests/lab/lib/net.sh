@@ -24,7 +24,9 @@ net_up() {
 	done
 	: >"$STATE/links"
 	{
-		echo "link add mgmt0 type bridge"
+		# With an address of its own: else it takes the lowest of its ports, and whoever has asked for it loses it for seconds
+		# when a port with a lower one comes.
+		echo "link add mgmt0 address 02:00:ac:1f:00:01 type bridge"
 		echo "addr add $API_IP/24 dev mgmt0"
 		echo "link set mgmt0 up"
 	} >>"$STATE/addr-api"
