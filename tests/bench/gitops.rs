@@ -149,7 +149,7 @@ fn pushes(git: &Git) {
         table.row([what.to_owned(), millis(median(times)), millis(worst(times)), target.to_owned()]);
     };
     row("Switches changed by Flux", &applied, "");
-    row("… → applied, looked at twice after the dwell (6 s), saved, Ready", &ours, "≤ 3 s + dwell");
+    row("… → applied, looked at twice after the dwell (2 s), saved, Ready", &ours, "≤ 3 s + dwell");
     row("in all", &all, "≤ 15 s");
     table.print();
 }
