@@ -18,7 +18,7 @@ IMAGE ?= switchlet:dev
 PROFILE ?= release
 export LAB ?= swl
 # The tests wait more than they work: more at a time than there are cores.
-export RUST_TEST_THREADS ?= 8
+export RUST_TEST_THREADS ?= 6
 
 ##@ Use
 

@@ -495,7 +495,7 @@ fn run_guard(args: &GuardArgs, kept: Option<UnixListener>) -> anyhow::Result<u8>
     loop {
         match guard.run(kept).with_context(|| format!("--state-dir {}", state_dir.display()))? {
             Ended::Told => return Ok(FINE),
-            Ended::Settled(listener) => {
+            Ended::Idle(listener) => {
                 lean::again(args, Some(&listener));
                 kept = Some(listener);
             }

@@ -59,16 +59,20 @@ pub struct Guard<D, N> {
 pub enum Ended {
     /// It was told to end.
     Told,
-    /// The change that it watched over is settled. Who asks meanwhile waits at this socket.
-    Settled(UnixListener),
+    /// It listens, and there is nothing to watch over yet, or any more: what it did until now need not stay in memory. Who
+    /// asks meanwhile waits at this socket.
+    Idle(UnixListener),
 }
 
 impl<D: Dialect, N: NosDriver> Guard<D, N> {
     /// Serves until it is told to end, and then until the change it watches over is settled: a pod's containers are told
-    /// at the same time, and the agent needs a yes to settle. Comes back also when a change has been settled, with what it
-    /// listened on; `kept` is that of an earlier life. An error is one of the socket or of signals, at the start.
+    /// at the same time, and the agent needs a yes to settle. Comes back also when it has become idle, with what it listens on;
+    /// `kept` is that of an earlier life, which was idle. An error is one of the socket or of signals, at the start.
     pub fn run(&mut self, kept: Option<UnixListener>) -> io::Result<Ended> {
         let path = self.records.folder().join(SOCKET);
+        // Nothing is armed without a question first; and to read what an agent is about to take away costs memory.
+        let mut is_idle = kept.is_some();
+        let mut watches = !is_idle;
         let listener = match kept {
             Some(listener) => listener,
             None => {
@@ -80,14 +84,15 @@ impl<D: Dialect, N: NosDriver> Guard<D, N> {
         let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         ends.thread_block()?;
         let told = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        let (mut is_told, mut watches) = (false, false);
+        let mut is_told = false;
         loop {
-            let left = self.watched().map(|record| record.left());
+            let left =
+                if std::mem::take(&mut is_idle) { None } else { self.watched().map(|record| record.left()) };
             if is_told && left.is_none() {
                 return Ok(Ended::Told);
             }
             if watches && left.is_none() {
-                return Ok(Ended::Settled(listener));
+                return Ok(Ended::Idle(listener));
             }
             watches = left.is_some();
             if left == Some(Duration::ZERO) {

@@ -2,9 +2,9 @@
 //!
 //! It lives for as long as the switch does and shares its small memory. Reading flags and environment touches megabytes of the
 //! program that it never needs again, and so does a change that it watches over, or goes back from. So it starts anew in its
-//! own place, under the same number, when its flags are read and whenever a change is settled, and takes what was read as
-//! words in a fixed order. Its socket stays open, as its standard input: who asks meanwhile waits for a moment and is
-//! answered. Nothing here is a secret.
+//! own place, under the same number, when its flags are read, when it listens, and whenever a change is settled; it takes what
+//! was read as words in a fixed order. Its socket stays open, as its standard input: who asks meanwhile waits for a moment and
+//! is answered. Nothing here is a secret.
 
 use std::io::stdin;
 use std::os::fd::AsFd;

@@ -75,12 +75,13 @@ impl Git {
         }
     }
 
-    /// Commits what lies in the clone, and tells Flux as a webhook would.
+    /// Commits what lies in the clone, and tells Flux as a webhook would; when it began to.
     pub fn push(&self, message: &str) -> Instant {
+        let began = Instant::now();
         let said = self.fabric.lab.lab(&["flux", "push", message]);
         said.trim().clone_into(&mut self.revision.borrow_mut());
         self.fabric.lab.lab(&["flux", "notify"]);
-        Instant::now()
+        began
     }
 
     /// `git revert HEAD`, pushed.
