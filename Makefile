@@ -14,7 +14,7 @@ AS_ROOT := $(if $(ROOT),$(RUNNER)='sudo -E env PATH=$(PATH) HOME=$(HOME)')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 STATIC := x86_64-unknown-linux-gnu
 IMAGE ?= switchlet:dev
-# release is what is shipped; lab is built without the minutes of fat LTO, trial is soon built and not optimised.
+# release is what is shipped; lab is built without the minutes of fat LTO, trial is built sooner and hardly optimised.
 PROFILE ?= release
 export LAB ?= swl
 # The tests wait more than they work: more at a time than there are cores.

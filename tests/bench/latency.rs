@@ -56,19 +56,7 @@ fn main() {
     }
     lab.apply(&objects);
     for (round, vip) in vips().iter().enumerate() {
-        let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": vip}]}}}).to_string();
-        let service = format!("web-{round}");
-        lab.kubectl(&[
-            "patch",
-            "svc",
-            &service,
-            "-n",
-            "shop",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &address,
-        ]);
+        lab.give_address(&format!("web-{round}"), vip);
     }
     let agent = lab.agent("leaf1");
     wait_for("the agent is ready", Duration::from_secs(30), || {

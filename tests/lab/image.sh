@@ -20,7 +20,7 @@ root=$(buildah mount "$container")
 files=$(cd "$root" && find . -type f | sort)
 [ "$files" = ./switchlet ] || fail "it holds more than the binary: $files"
 size=$(stat -c %s "$root/switchlet")
-[ "$size" -lt $((64 << 20)) ] || fail "the binary has $size bytes"
+[ "$size" -lt $((32 << 20)) ] || fail "the binary has $size bytes"
 ldd "$root/switchlet" 2>&1 | grep -qE 'statically linked|not a dynamic' || fail "the binary is not static"
 buildah umount "$container" >/dev/null
 entry=$(buildah inspect --type image "$image" | jq -c '.OCIv1.config | [.Entrypoint, .Cmd]')

@@ -285,17 +285,7 @@ fn a_node_that_leaves_is_removed_later_and_many_at_once_are_not(release: Release
          metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\n\
          addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.0.1.1]}]\n",
     );
-    leaf.lab.kubectl(&[
-        "patch",
-        "svc",
-        "web",
-        "-n",
-        "shop",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        r#"{"status":{"loadBalancer":{"ingress":[{"ip":"203.0.113.10"}]}}}"#,
-    ]);
+    leaf.lab.give_address("web", "203.0.113.10");
     for server in ["s1", "s2", "s3"] {
         leaf.lab.lab(&["announce", server, vip]);
     }

@@ -69,8 +69,7 @@ fn up() -> Option<(Lab, Vec<Agent>)> {
          apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
          spec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]}\n",
     );
-    let patch = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"203.0.113.10"}]}}}"#;
-    lab.kubectl(&["patch", "svc", "web", "-n", "shop", "--subresource=status", "--type=merge", "-p", patch]);
+    lab.give_address("web", "203.0.113.10");
     endpoints(&lab, &[1, 2, 3]);
     for server in ["s1", "s2", "s3"] {
         lab.lab(&["announce", server, VIP]);

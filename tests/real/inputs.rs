@@ -240,18 +240,7 @@ fn a_daemon_that_lost_its_state_or_its_socket_is_named(release: Release) {
          metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\n\
          addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.0.1.1]}]\n",
     );
-    let patch = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"203.0.113.10"}]}}}"#;
-    leaf.lab.kubectl(&[
-        "patch",
-        "svc",
-        "web",
-        "-n",
-        "shop",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        patch,
-    ]);
+    leaf.lab.give_address("web", "203.0.113.10");
     for server in ["s1", "s2", "s3"] {
         leaf.lab.lab(&["announce", server, vip]);
     }

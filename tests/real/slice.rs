@@ -24,8 +24,7 @@ fn service(lab: &Lab, address: &str, workers: &[u32]) {
          apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
          spec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]}\n",
     );
-    let patch = format!(r#"{{"status":{{"loadBalancer":{{"ingress":[{{"ip":"{address}"}}]}}}}}}"#);
-    lab.kubectl(&["patch", "svc", "web", "-n", "shop", "--subresource=status", "--type=merge", "-p", &patch]);
+    lab.give_address("web", address);
     endpoints(lab, workers);
 }
 

@@ -17,7 +17,7 @@ use crate::release::Release;
 const SOON: Duration = Duration::from_secs(120);
 const VIP: &str = "203.0.113.10/32";
 /// How long a change of leaf1 may stand unconfirmed.
-const WINDOW: u64 = 25;
+pub const WINDOW: u64 = 25;
 
 /// Two kubelets, a controller manager, containers: few at a time.
 static FABRICS: Turns = Turns::of(2);
@@ -81,10 +81,7 @@ impl Fabric {
              metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\n\
              addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.0.1.1], nodeName: worker-1}]\n",
         );
-        let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}}}).to_string();
-        let patch =
-            ["patch", "svc", "web", "-n", "shop", "--subresource=status", "--type=merge", "-p", &address];
-        fabric.lab.kubectl(&patch);
+        fabric.lab.give_address("web", "203.0.113.10");
         Some(fabric)
     }
 

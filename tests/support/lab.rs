@@ -18,7 +18,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::release::Release;
 
@@ -155,6 +155,13 @@ impl Lab {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "GET {path}: {}{}", text(&output.stdout), text(&output.stderr));
         text(&output.stdout)
+    }
+
+    /// Gives a Service of the namespace `shop` its address, as the controller of load balancers would.
+    pub fn give_address(&self, service: &str, address: &str) {
+        let patch = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}).to_string();
+        let what = ["patch", "service", service, "-n", "shop", "--subresource=status"];
+        self.kubectl(&[&what[..], &["--type=merge", "-p", &patch]].concat());
     }
 
     /// The folder of this lab's state.

@@ -44,18 +44,7 @@ impl Scene {
             ]})
             .to_string(),
         );
-        let ingress = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}}}).to_string();
-        lab.kubectl(&[
-            "patch",
-            "service",
-            "web",
-            "-n",
-            "shop",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &ingress,
-        ]);
+        lab.give_address("web", "203.0.113.10");
         for server in ["s1", "s2", "s3"] {
             lab.lab(&["announce", server, VIP]);
         }
