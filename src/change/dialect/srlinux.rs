@@ -55,6 +55,8 @@ type Entries<'a> = BTreeSet<&'a [Node]>;
 struct Document {
     value: Value,
     leaves: Leaves,
+    /// What of them is neither an entry nor has one around it.
+    singles: Leaves,
     /// Its entries.
     units: BTreeMap<Path, Kind>,
     /// Those that carry our name.
@@ -73,9 +75,12 @@ impl Document {
         };
         let leaves = tree::leaves(&value)
             .map_err(|tree::Unreadable { path, problem }| Refusal::Rule { path, problem })?;
+        let single = |(path, _): &(&Path, &Value)| unit_of(path).is_none();
+        let singles =
+            leaves.iter().filter(single).map(|(path, value)| (path.clone(), value.clone())).collect();
         let units = units(&leaves);
         let named = named(&leaves, &units);
-        Ok(Self { value, leaves, units, named })
+        Ok(Self { value, leaves, singles, units, named })
     }
 
     fn of(texts: &BTreeMap<String, String>) -> Result<Self, Refusal> {
@@ -85,11 +90,6 @@ impl Document {
     /// Its entries as values of commands.
     fn entries(&self) -> HashMap<Path, Entry<'_>> {
         tree::entries_of(&self.value, &|path| unit_of(path).is_some_and(|unit| unit.path.len() == path.len()))
-    }
-
-    /// What of it is neither an entry nor has one around it.
-    fn singles(&self) -> impl Iterator<Item = (&Path, &Value)> {
-        self.leaves.iter().filter(|(path, _)| unit_of(path).is_none())
     }
 }
 
@@ -158,13 +158,13 @@ impl change::Dialect for Srlinux {
         let mut change = Change::default();
         change.entries(&now, &before, &ours);
         let touched = |path: &Path| global(path).is_some() || failed.leaves.contains_key(path);
-        for (path, value) in before.singles().filter(|(path, _)| touched(path)) {
+        for (path, value) in before.singles.iter().filter(|(path, _)| touched(path)) {
             let found = now.leaves.get(path);
             if !found.is_some_and(|found| tree::same(found, value)) {
                 change.set(path, value, found);
             }
         }
-        for (path, value) in now.singles().filter(|(path, _)| touched(path)) {
+        for (path, value) in now.singles.iter().filter(|(path, _)| touched(path)) {
             if !before.leaves.contains_key(path) && !names_only(path, value) {
                 change.unset(path, value);
             }
@@ -240,7 +240,7 @@ pub fn commands(text: &str) -> Result<Vec<String>, Refusal> {
     for path in document.units.keys() {
         change.replace(path, values.get(path));
     }
-    for (path, value) in document.singles().filter(|(path, value)| !names_only(path, value)) {
+    for (path, value) in document.singles.iter().filter(|(path, value)| !names_only(path, value)) {
         change.set(path, value, None);
     }
     Ok(change.commands)
@@ -264,7 +264,7 @@ fn refuse_foreign(wanted: &Document) -> Result<(), Refusal> {
     if let Some((path, _)) = foreign {
         return Err(Refusal::ForeignLine { line: show(path) });
     }
-    match wanted.singles().find(|(path, value)| global(path).is_none() && !names_only(path, value)) {
+    match wanted.singles.iter().find(|(path, value)| global(path).is_none() && !names_only(path, value)) {
         Some((path, value)) => Err(Refusal::ForeignLine { line: tree::line(path, value) }),
         None => Ok(()),
     }
@@ -293,7 +293,7 @@ fn refuse_conflicts(
             return Err(Refusal::GlobalConflict { wanted: show(path), found });
         }
     }
-    for (path, value) in wanted.singles() {
+    for (path, value) in wanted.singles.iter() {
         let (Some(Settable { default }), Some(found)) = (global(path), running.leaves.get(path)) else {
             continue;
         };
@@ -339,7 +339,7 @@ fn settle_globals<'a>(
     journal: &[Global],
 ) -> Vec<Global> {
     let mut kept = Vec::new();
-    for (path, value) in wanted.singles().filter(|(path, value)| !names_only(path, value)) {
+    for (path, value) in wanted.singles.iter().filter(|(path, value)| !names_only(path, value)) {
         let slot = show(path);
         let known = journal.iter().find(|global| global.slot == slot);
         let found = match known {
@@ -350,7 +350,7 @@ fn settle_globals<'a>(
         kept.push(Global { context, slot, set: tree::line(path, value), found });
     }
     for given_up in journal.iter().filter(|old| !kept.iter().any(|new| new.slot == old.slot)) {
-        let Some((path, runs)) = running.leaves.iter().find(|(path, _)| show(path) == given_up.slot) else {
+        let Some((path, runs)) = running.singles.iter().find(|(path, _)| show(path) == given_up.slot) else {
             continue;
         };
         // Somebody else has set it since: it is his.

@@ -85,7 +85,7 @@ impl<'a> Change<'a> {
 
     /// Leaves outside of entries: set where they differ.
     pub(super) fn singles(&mut self, from: &'a Document, to: &'a Document) {
-        for (path, value) in to.singles().filter(|(path, value)| !names_only(path, value)) {
+        for (path, value) in to.singles.iter().filter(|(path, value)| !names_only(path, value)) {
             self.kept.extend(bgp_of(path));
             let found = from.leaves.get(path);
             if !found.is_some_and(|found| same(found, value)) {

@@ -100,7 +100,7 @@ fn of_group(path: &[Node], name: &str, (old, new): (&[Leaf<'_>], &[Leaf<'_>]), r
     let all: BTreeSet<&Path> = old.keys().chain(new.keys()).copied().collect();
     let mut impact = Impact::default();
     for leaf in all.into_iter().filter(differs) {
-        let inside: Vec<&str> = leaf[path.len()..].iter().map(|step| step.name.as_str()).collect();
+        let inside: Vec<&str> = leaf[path.len()..].iter().map(|step| &*step.name).collect();
         impact = impact.and(match inside.as_slice() {
             ["description" | "import-policy" | "export-policy"] => class(Class::Policy),
             ["afi-safi", _, "prefix-limit" | "prefix-limit-received" | "prefix-limit-accepted", ..] => {
@@ -120,7 +120,7 @@ fn of_group(path: &[Node], name: &str, (old, new): (&[Leaf<'_>], &[Leaf<'_>]), r
 
 fn of_leaf(path: &Path, old: Option<&str>, running: &Leaves) -> Impact {
     let Some(bgp) = bgp_of(path) else { return unknown(path) };
-    let inside: Vec<&str> = path[bgp.len()..].iter().map(|step| step.name.as_str()).collect();
+    let inside: Vec<&str> = path[bgp.len()..].iter().map(|step| &*step.name).collect();
     let runs = units(running).keys().any(|unit| bgp_of(unit) == Some(bgp));
     match inside.as_slice() {
         ["preference", ..] | ["afi-safi", "multipath", ..] => class(Class::Policy),

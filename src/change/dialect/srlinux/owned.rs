@@ -77,7 +77,7 @@ pub(super) struct Settable {
 
 /// The closed list of leaves that we set if absent.
 pub(super) fn global(path: &[Node]) -> Option<Settable> {
-    let inside: Vec<&str> = path.get(BGP.len()..)?.iter().map(|step| step.name.as_str()).collect();
+    let inside: Vec<&str> = path.get(BGP.len()..)?.iter().map(|step| &*step.name).collect();
     bgp_of(path)?;
     let default = match inside.as_slice() {
         ["admin-state"] => Some("enable"),

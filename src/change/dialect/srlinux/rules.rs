@@ -68,16 +68,16 @@ fn host_bits(path: &[Node], kind: Kind) -> Result<(), Refusal> {
     text.parse::<Prefix>().map(drop).map_err(|error| rule(path, error.to_string()))
 }
 
-/// A leaf of a small entry.
-fn number(found: &Leaves, path: &Path, name: &str) -> Option<u64> {
-    let is_meant = |leaf: &Path| leaf.len() == path.len() + 1 && leaf[path.len()].name == name;
-    of_unit(found, path).find(|(leaf, _)| is_meant(leaf))?.1.as_u64()
-}
-
 /// Next-hops times buckets: the model has the ranges of both and not of the product.
 fn product(found: &Leaves, path: &Path, platform: &Platform) -> Result<(), Refusal> {
-    let paths = number(found, path, "max-paths").unwrap_or(1);
-    let buckets = number(found, path, "hash-buckets-per-path").unwrap_or(1);
+    let (mut paths, mut buckets) = (1, 1);
+    for (leaf, value) in of_unit(found, path).filter(|(leaf, _)| leaf.len() == path.len() + 1) {
+        match &*leaf[path.len()].name {
+            "max-paths" => paths = value.as_u64().unwrap_or(1),
+            "hash-buckets-per-path" => buckets = value.as_u64().unwrap_or(1),
+            _ => {}
+        }
+    }
     for (name, value, most) in [("max-paths", paths, 64), ("hash-buckets-per-path", buckets, 32)] {
         if !(1..=most).contains(&value) {
             return Err(rule(path, format!("{name} {value} is out of range (expected 1 to {most})")));
@@ -103,7 +103,7 @@ fn wrong_release(found: &Leaves, grammar: Grammar, platform: &Platform) -> Resul
     let mut names: Vec<&str> = Vec::new();
     for (path, value) in found {
         names.clear();
-        names.extend(path.iter().map(|step| step.name.as_str()));
+        names.extend(path.iter().map(|step| &*step.name));
         let expected = match names.as_slice() {
             [.., "multipath", "max-paths-level-1" | "max-paths-level-2"] if grammar != Grammar::A => {
                 multipath(grammar)

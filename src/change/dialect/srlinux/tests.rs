@@ -303,6 +303,11 @@ fn a_document_that_cannot_be_read_says_where() {
     let twice = wanted(&bgp(&["10.1.0.1", "10.1.0.1"], &[]), &[]);
     let why = planned(&fabric(), &twice).unwrap_err().to_string();
     assert!(why.contains("neighbor[peer-address=10.1.0.1]: stands there twice"), "{why}");
+    // With its module and without: one of them would be lost when it is written.
+    let spelt =
+        r#"{"srl_nokia-routing-policy:routing-policy": {}, "routing-policy": {"policy": [{"name": "a"}]}}"#;
+    let why = tree::leaves(&serde_json::from_str(spelt).unwrap()).unwrap_err().to_string();
+    assert_eq!(why, "/routing-policy: stands there twice");
 }
 
 #[test]
@@ -407,10 +412,10 @@ fn carried_out(document: &Value, commands: &[Value]) -> Leaves {
             while let Some(inner) = tail.strip_prefix('[') {
                 let (key, after) = inner.split_once(']').unwrap();
                 let (name, value) = key.split_once('=').unwrap();
-                keys.push((name.to_owned(), value.to_owned()));
+                keys.push((name.to_owned().into(), value.to_owned()));
                 tail = after;
             }
-            path.push(tree::Step { name: name.to_owned(), keys }.into());
+            path.push(tree::Step { name: name.to_owned().into(), keys }.into());
             rest = tail.trim_start_matches('/');
         }
         tree::leaves_at(&path, value).unwrap()

@@ -3,7 +3,8 @@
 //! RFC 7951 writes the module in front of names and identities; the switch takes them with and without, and gives them with.
 //! Here names and identities have none, so that two documents can be compared. Values are sent as they were written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::{Map, Value};
@@ -39,15 +40,15 @@ const ORDERED: &[&str] = &["statement"];
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step {
     /// Name of the node, without its module.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Keys of a list's entry, in the order of the model.
-    pub keys: Vec<(String, String)>,
+    pub keys: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Step {
     /// A node that is no entry of a list.
     pub fn plain(name: &str) -> Self {
-        Self { name: name.to_owned(), keys: Vec::new() }
+        Self { name: Cow::Owned(name.to_owned()), keys: Vec::new() }
     }
 }
 
@@ -80,7 +81,9 @@ pub fn bare(name: &str) -> &str {
 
 /// As SR Linux and its users write it: `/network-instance[name=ip-vrf-1]/protocols/bgp`.
 pub fn show(path: &[Node]) -> String {
-    let mut text = String::new();
+    let of_keys =
+        |step: &Node| step.keys.iter().map(|(key, value)| key.len() + value.len() + 3).sum::<usize>();
+    let mut text = String::with_capacity(path.iter().map(|step| step.name.len() + 1 + of_keys(step)).sum());
     for Step { name, keys } in path.iter().map(|step| &**step) {
         text.push('/');
         text.push_str(name);
@@ -97,7 +100,10 @@ pub fn show(path: &[Node]) -> String {
 
 /// One leaf as a line.
 pub fn line(path: &[Node], value: &Value) -> String {
-    format!("{} {}", show(path), word(value))
+    let mut line = show(path);
+    line.push(' ');
+    line.push_str(&word(value));
+    line
 }
 
 /// A value for people and for comparison: identities without module, lists in brackets.
@@ -124,7 +130,7 @@ pub fn leaves(document: &Value) -> Result<Leaves, Unreadable> {
     };
     let mut reader = Reader::default();
     reader.walk(members, &[])?;
-    Ok(reader.found)
+    reader.leaves()
 }
 
 /// The leaves below `value`, which stands at `path`.
@@ -132,19 +138,20 @@ pub fn leaves_at(path: &Path, value: &Value) -> Result<Leaves, Unreadable> {
     let mut reader = Reader { path: path.clone(), ..Reader::default() };
     match value {
         Value::Object(members) => reader.walk(members, &[])?,
-        other => drop(reader.found.insert(path.clone(), other.clone())),
+        other => reader.find(other.clone()),
     }
-    Ok(reader.found)
+    reader.leaves()
 }
 
-/// A document that is being read.
+/// A document that is being read. Members and entries are walked in the order of their steps, so that leaves are found in
+/// theirs: sorting thousands of them one by one was most of the time that reading took.
 #[derive(Default)]
 struct Reader<'a> {
     /// Where.
     path: Path,
     /// Nodes without keys, by name: the entries of a list have the same ones.
     plain: HashMap<&'a str, Node>,
-    found: Leaves,
+    found: Vec<(Path, Value)>,
 }
 
 impl<'a> Reader<'a> {
@@ -152,14 +159,34 @@ impl<'a> Reader<'a> {
         self.plain.entry(name).or_insert_with(|| Step::plain(name).into()).clone()
     }
 
+    fn find(&mut self, leaf: Value) {
+        self.found.push((self.path.clone(), leaf));
+    }
+
+    fn leaves(mut self) -> Result<Leaves, Unreadable> {
+        self.found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        match self.found.windows(2).find(|two| two[0].0 == two[1].0) {
+            Some(two) => Err(wrong(&two[0].0, "stands there twice")),
+            None => Ok(self.found.into_iter().collect()),
+        }
+    }
+
     /// `keys` are the members that stand in the path already.
     fn walk(&mut self, members: &'a Map<String, Value>, keys: &[&str]) -> Result<(), Unreadable> {
         if members.len() == keys.len() && !self.path.is_empty() {
             // A container or an entry of which nothing is said is there all the same.
-            self.found.insert(self.path.clone(), Value::Object(Map::new()));
+            self.find(Value::Object(Map::new()));
+            return Ok(());
         }
-        for (name, value) in members.iter().filter(|(name, _)| !keys.contains(&name.as_str())) {
-            let name = bare(name);
+        let inside = members.iter().filter(|(name, _)| !keys.contains(&name.as_str()));
+        let mut inside: Vec<(&str, &Value)> = inside.map(|(name, value)| (bare(name), value)).collect();
+        inside.sort_by_key(|(name, _)| *name);
+        // With its module and without: written out, one of them would be lost.
+        if let Some(twice) = inside.windows(2).find(|two| two[0].0 == two[1].0) {
+            self.path.push(Step::plain(twice[0].0).into());
+            return Err(wrong(&self.path, "stands there twice"));
+        }
+        for (name, value) in inside {
             match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => {
                     self.entries(name, items)?;
@@ -172,63 +199,84 @@ impl<'a> Reader<'a> {
             self.path.push(step);
             match value {
                 Value::Object(inner) => self.walk(inner, &[])?,
-                leaf if self.found.insert(self.path.clone(), leaf.clone()).is_some() => {
-                    return Err(wrong(&self.path, "stands there twice"));
-                }
-                _ => {}
+                leaf => self.find(leaf.clone()),
             }
             self.path.pop();
         }
         Ok(())
     }
 
-    fn entries(&mut self, name: &str, items: &'a [Value]) -> Result<(), Unreadable> {
-        let Some(names) = keys_of(name, &self.path) else {
+    fn entries(&mut self, name: &'a str, items: &'a [Value]) -> Result<(), Unreadable> {
+        let Some(list) = list_of(name, &self.path) else {
             self.path.push(Step::plain(name).into());
             return Err(wrong(&self.path, "is a list that is not known here"));
         };
-        let mut order = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut entries: Vec<(Node, &Map<String, Value>)> = Vec::with_capacity(items.len());
         for item in items {
             let Value::Object(members) = item else {
                 return Err(wrong(&self.path, &format!("an entry of {name} is no object")));
             };
-            let mut keys = Vec::new();
-            for key in names {
-                let value = members.get(*key).filter(|value| !value.is_object() && !value.is_array());
-                let Some(value) = value else {
-                    self.path.push(Step { name: name.to_owned(), keys }.into());
+            match list.step(members) {
+                Ok(step) => entries.push((step.into(), members)),
+                Err((step, key)) => {
+                    self.path.push(step.into());
                     return Err(wrong(&self.path, &format!("an entry has no {key} (expected its key)")));
-                };
-                keys.push(((*key).to_owned(), word(value)));
+                }
             }
-            let step = Node::from(Step { name: name.to_owned(), keys });
-            self.path.push(step.clone());
-            order.push(step.clone());
-            if !seen.insert(step) {
-                return Err(wrong(&self.path, "stands there twice"));
-            }
-            self.walk(members, names)?;
+        }
+        let order = ORDERED.contains(&name).then(|| entries.iter().map(|(step, _)| in_order(step)).collect());
+        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let twice = entries.windows(2).find(|two| two[0].0 == two[1].0);
+        if let Some(step) = twice.map(|two| two[0].0.clone()) {
+            self.path.push(step);
+            return Err(wrong(&self.path, "stands there twice"));
+        }
+        for (step, members) in entries {
+            self.path.push(step);
+            self.walk(members, list.keys)?;
             self.path.pop();
         }
-        if ORDERED.contains(&name) {
-            let keys = |step: &Node| {
-                let values: Vec<&str> = step.keys.iter().map(|(_, value)| value.as_str()).collect();
-                Value::String(values.join(" "))
-            };
-            self.path.push(Step { name: format!("{name} order"), keys: Vec::new() }.into());
-            self.found.insert(self.path.clone(), order.iter().map(keys).collect());
+        if let Some(order) = order {
+            self.path.push(Step::plain(&format!("{name} order")).into());
+            self.find(Value::Array(order));
             self.path.pop();
         }
         Ok(())
     }
 }
 
-/// The keys of the list `name` in the node that `path` ends in.
-fn keys_of(name: &str, path: &[Node]) -> Option<&'static [&'static str]> {
-    let around = path.last().map_or("", |step| step.name.as_str());
+/// An entry's keys, as they stand in the order of its list.
+fn in_order(step: &Node) -> Value {
+    let values: Vec<&str> = step.keys.iter().map(|(_, value)| value.as_str()).collect();
+    Value::String(values.join(" "))
+}
+
+/// A list of the model.
+#[derive(Clone, Copy)]
+struct List {
+    name: &'static str,
+    keys: &'static [&'static str],
+}
+
+impl List {
+    /// The step of one of its entries; without one of its keys as far as it goes, and that key.
+    fn step(self, members: &Map<String, Value>) -> Result<Step, (Step, &'static str)> {
+        let mut step = Step { name: Cow::Borrowed(self.name), keys: Vec::with_capacity(self.keys.len()) };
+        for key in self.keys {
+            match members.get(*key) {
+                None | Some(Value::Object(_) | Value::Array(_)) => return Err((step, *key)),
+                Some(value) => step.keys.push((Cow::Borrowed(*key), word(value))),
+            }
+        }
+        Ok(step)
+    }
+}
+
+/// The list `name` in the node that `path` ends in.
+fn list_of(name: &str, path: &[Node]) -> Option<List> {
+    let around = path.last().map_or("", |step| &*step.name);
     let known = KEYS.iter().find(|(list, parent, _)| *list == name && (*parent == around || *parent == "*"));
-    known.map(|(_, _, names)| *names)
+    known.map(|(name, _, keys)| List { name, keys })
 }
 
 fn wrong(path: &[Node], problem: &str) -> Unreadable {
@@ -264,18 +312,18 @@ fn collect<'a>(
 ) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let name = bare(name);
-        let (Some(keys), Some(items)) = (keys_of(name, path), value.as_array()) else {
+        let (Some(list), Some(items)) = (list_of(name, path), value.as_array()) else {
             path.push(Step::plain(name).into());
             collect(value, path, wanted, found);
             path.pop();
             continue;
         };
         for item in items {
-            let key = |key: &&str| ((*key).to_owned(), item.get(*key).map(word).unwrap_or_default());
-            path.push(Step { name: name.to_owned(), keys: keys.iter().map(key).collect() }.into());
+            let Some(step) = item.as_object().and_then(|members| list.step(members).ok()) else { continue };
+            path.push(step.into());
             match item {
                 Value::Object(members) if wanted(path) => {
-                    found.insert(path.clone(), Entry { members, keys });
+                    found.insert(path.clone(), Entry { members, keys: list.keys });
                 }
                 item => collect(item, path, wanted, found),
             }
@@ -294,9 +342,10 @@ impl Serialize for Canonical<'_> {
         match self.0 {
             Value::Object(members) => {
                 let said = members.iter().filter(|(_, value)| !is_empty(value));
-                let sorted: BTreeMap<&str, &Value> = said.map(|(name, value)| (bare(name), value)).collect();
-                let mut map = serializer.serialize_map(Some(sorted.len()))?;
-                for (name, value) in sorted {
+                let mut said: Vec<(&str, &Value)> = said.map(|(name, value)| (bare(name), value)).collect();
+                said.sort_by_key(|(name, _)| *name);
+                let mut map = serializer.serialize_map(Some(said.len()))?;
+                for (name, value) in said {
                     map.serialize_entry(name, &Canonical(value))?;
                 }
                 map.end()
