@@ -293,7 +293,7 @@ fn refuse_conflicts(
             return Err(Refusal::GlobalConflict { wanted: show(path), found });
         }
     }
-    for (path, value) in wanted.singles.iter() {
+    for (path, value) in &wanted.singles {
         let (Some(Settable { default }), Some(found)) = (global(path), running.leaves.get(path)) else {
             continue;
         };
