@@ -122,7 +122,7 @@ impl Sent {
             // What is withdrawn needs no heartbeat.
             && !(report.conditions.is_empty() && report.is_on(observed))
         {
-            let result = writer.node(&observed.uid, report, Timestamp::now()).await;
+            let result = writer.node(observed, report, Timestamp::now()).await;
             counters.wrote("Node", result.is_ok());
             match result {
                 Ok(()) => self.node = Some((observed.uid.clone(), report.clone())),

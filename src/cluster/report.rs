@@ -1,7 +1,8 @@
 //! Writing the Node's conditions and label, and the Switch's status: one writer for both.
 //!
-//! Server-side apply under one field manager, everything we own in each patch: what is left out is retired. Nothing is
-//! written while nothing changes, except the heartbeat.
+//! Server-side apply under one field manager, everything we own in each patch: what is left out is retired. Only the last of
+//! our conditions is not retired that way: the API server would take along whatever of the Node's status nobody owns. Nothing
+//! is written while nothing changes, except the heartbeat.
 
 use std::collections::BTreeMap;
 
@@ -87,8 +88,28 @@ impl Writer {
         }
     }
 
-    /// Applies the Node's conditions and label. `uid` guards against a Node that was made again meanwhile.
-    pub async fn node(&self, uid: &str, report: &NodeReport, now: Timestamp) -> Result<(), ReportError> {
+    /// Writes the Node's conditions and label, or takes them from it. `seen` guards against a Node that was made again
+    /// meanwhile.
+    pub async fn node(&self, seen: &OwnNode, report: &NodeReport, now: Timestamp) -> Result<(), ReportError> {
+        let (params, patch) = if report.conditions.is_empty() {
+            let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            (params, Patch::Strategic(self.withdrawal(seen, report)))
+        } else {
+            (PatchParams::apply(MANAGER).force(), Patch::Apply(self.said(seen, report, now)))
+        };
+        let written = self.nodes.patch_status(&self.me, &params, &patch).await;
+        written.map(drop).map_err(|error| failed(format!("Node {}", self.me), error))
+    }
+
+    fn withdrawal(&self, seen: &OwnNode, report: &NodeReport) -> Value {
+        let gone = |kind: &String| json!({"type": kind, "$patch": "delete"});
+        json!({
+            "metadata": {"name": self.me, "uid": seen.uid, "labels": {HEALTH_LABEL: report.health}},
+            "status": {"conditions": seen.conditions.keys().map(gone).collect::<Vec<_>>()},
+        })
+    }
+
+    fn said(&self, seen: &OwnNode, report: &NodeReport, now: Timestamp) -> Value {
         let conditions: Vec<Value> = report
             .conditions
             .iter()
@@ -105,15 +126,12 @@ impl Writer {
             .collect();
         let labels: BTreeMap<&str, &str> =
             report.health.map(|health| (HEALTH_LABEL, health)).into_iter().collect();
-        let patch = json!({
+        json!({
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self.me, "uid": uid, "labels": labels},
+            "metadata": {"name": self.me, "uid": seen.uid, "labels": labels},
             "status": {"conditions": conditions},
-        });
-        let params = PatchParams::apply(MANAGER).force();
-        let written = self.nodes.patch_status(&self.me, &params, &Patch::Apply(&patch)).await;
-        written.map(drop).map_err(|error| failed(format!("Node {}", self.me), error))
+        })
     }
 
     /// Applies the Switch's whole status.

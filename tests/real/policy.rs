@@ -6,9 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::Request;
+use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
+use switchlet::cluster::OwnNode;
 use switchlet::cluster::client::{Way, connect};
+use switchlet::cluster::report::{NodeReport, Stamped, Writer};
+use switchlet::health::condition::{CONFIG_APPLIED, Condition, FIB_SYNCED, Reason, Status};
 
 use crate::lab::{Api, Lab};
 use crate::release::Release;
@@ -500,5 +504,55 @@ fn a_token_is_worth_nothing_elsewhere() {
             let answer = send(&token, this, true).await;
             assert!(answer.is_ok(), "{} without the policy: {answer:?}", this.what);
         }
+    });
+}
+
+/// A Node that somebody made with its status, and that no kubelet writes: nobody owns what stands in it.
+#[test]
+fn what_the_agent_withdraws_takes_nothing_else_along() {
+    let Some(lab) = Lab::up(Api::Real, Release::V8_4) else { return };
+    let made = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "leaf1", "labels": {"rack": "7"}},
+        "status": {"addresses": [{"type": "InternalIP", "address": "172.31.0.11"}], "conditions": [condition("Ready", "True")]},
+    });
+    lab.apply(&made.to_string());
+    let path = lab.lab(&["kubeconfig", "--admin"]).trim().to_owned();
+    let uid = lab.get(&["node", "leaf1"])["metadata"]["uid"].as_str().unwrap().to_owned();
+    let seen = |kinds: &[&str]| OwnNode {
+        uid: uid.clone(),
+        conditions: kinds
+            .iter()
+            .map(|kind| ((*kind).to_owned(), serde_json::from_value(condition(kind, "True")).unwrap()))
+            .collect(),
+        health: None,
+    };
+    let says = |kind: &'static str| {
+        let condition =
+            Condition { status: Status::True, reason: Reason::InSync, message: "all is well".to_owned() };
+        (kind, Stamped { condition, since: Timestamp::UNIX_EPOCH })
+    };
+    lab.inside(async || {
+        let writer = Writer::new(client(&path).await, "leaf1", "switchlet");
+        let two =
+            NodeReport { conditions: [CONFIG_APPLIED, FIB_SYNCED].map(says).into(), health: Some("ok") };
+        writer.node(&seen(&[]), &two, Timestamp::now()).await.unwrap();
+        let one = NodeReport { conditions: [says(CONFIG_APPLIED)].into(), health: Some("ok") };
+        writer.node(&seen(&[CONFIG_APPLIED, FIB_SYNCED]), &one, Timestamp::now()).await.unwrap();
+        let kinds = || -> Vec<String> {
+            let node = lab.get(&["node", "leaf1"]);
+            let all = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            all.iter().map(|one| one["type"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(kinds(), ["Ready", CONFIG_APPLIED]);
+        let none = NodeReport { conditions: [].into(), health: None };
+        writer.node(&seen(&[CONFIG_APPLIED]), &none, Timestamp::now()).await.unwrap();
+        assert_eq!(kinds(), ["Ready"]);
+        let node = lab.get(&["node", "leaf1"]);
+        assert_eq!(node["status"]["addresses"], made["status"]["addresses"]);
+        assert_eq!(node["metadata"]["labels"]["rack"], "7");
+        assert_eq!(node["metadata"]["labels"]["switchlet.io/health"], Value::Null);
+        // Of another life of the Node: it is not touched.
+        let other = OwnNode { uid: "other".to_owned(), ..seen(&[]) };
+        writer.node(&other, &none, Timestamp::now()).await.unwrap_err();
     });
 }
