@@ -544,8 +544,8 @@ fn what_the_agent_withdraws_takes_nothing_else_along() {
             all.iter().map(|one| one["type"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(kinds(), ["Ready", CONFIG_APPLIED]);
-        let none = NodeReport { conditions: [].into(), health: None };
-        writer.node(&seen(&[CONFIG_APPLIED]), &none, Timestamp::now()).await.unwrap();
+        let nothing = NodeReport { conditions: [].into(), health: None };
+        writer.node(&seen(&[CONFIG_APPLIED]), &nothing, Timestamp::now()).await.unwrap();
         assert_eq!(kinds(), ["Ready"]);
         let node = lab.get(&["node", "leaf1"]);
         assert_eq!(node["status"]["addresses"], made["status"]["addresses"]);
@@ -553,6 +553,6 @@ fn what_the_agent_withdraws_takes_nothing_else_along() {
         assert_eq!(node["metadata"]["labels"]["switchlet.io/health"], Value::Null);
         // Of another life of the Node: it is not touched.
         let other = OwnNode { uid: "other".to_owned(), ..seen(&[]) };
-        writer.node(&other, &none, Timestamp::now()).await.unwrap_err();
+        writer.node(&other, &nothing, Timestamp::now()).await.unwrap_err();
     });
 }
