@@ -315,14 +315,15 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         }
     }
 
-    /// Told to stop: what is under way is settled first. What takes longer is the guard's, or the next life's.
+    /// Told to stop: what is under way is settled first, and nothing else is begun. What takes longer is the guard's, or the
+    /// next life's.
     async fn finish(&mut self) {
         if self.machine.in_flight() {
             tracing::info!("settling the change under way before the end");
         }
         let last = Instant::now() + LAST_WORK;
         while self.machine.in_flight() && Instant::now() < last {
-            self.configure().await;
+            self.settle_change().await;
             if let Some(at) = self.machine_wakes.filter(|_| self.machine.in_flight()) {
                 tokio::time::sleep_until(at.min(last)).await;
             }

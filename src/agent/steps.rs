@@ -20,6 +20,15 @@ use crate::rib::RibReader;
 /// Lines of a difference in one message.
 const MOST_SHOWN: usize = 3;
 
+/// How far the machine is walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// It has nothing to do now.
+    Rest,
+    /// No change is under way, or it has nothing to do now.
+    Settled,
+}
+
 impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
     /// Walks the machine until it has nothing to do now.
     pub(super) async fn configure(&mut self) {
@@ -27,7 +36,16 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         if self.parts.pause.look() {
             self.want(Timestamp::now());
         }
-        loop {
+        self.walk(Until::Rest).await;
+    }
+
+    /// Walks the machine until the change under way is settled, or has to wait; begins no other.
+    pub(super) async fn settle_change(&mut self) {
+        self.walk(Until::Settled).await;
+    }
+
+    async fn walk(&mut self, until: Until) {
+        while until == Until::Rest || self.machine.in_flight() {
             let step = self.machine.step(Instant::now().into_std());
             tracing::debug!(step = step.name(), "step");
             let seen = match step {

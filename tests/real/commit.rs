@@ -76,9 +76,7 @@ fn an_agent_that_dies_or_freezes_leaves_it_to_the_guard(release: Release) {
             if log[guarded..].contains("the change is settled phase=Undone") { Ok(()) } else { Err(log) }
         });
         scene.untouched(signal);
-        let ended =
-            || !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
-        assert!(eventually(SOON, ended), "{signal}: the guard leaves a frozen agent alive");
+        assert!(eventually(SOON, || ended(pid)), "{signal}: the guard leaves a frozen agent alive");
         drop(agent);
         // The next life finds it settled, tries once more, because nobody knows whether the text was to blame, and sees.
         agent = scene.switch.agent();
@@ -122,6 +120,11 @@ fn an_agent_that_comes_back_settles_first(release: Release) {
     assert_eq!(scene.switch.lab.running("leaf1"), settled);
 }
 
+/// True when the process is gone, or waits only for whoever started it.
+fn ended(pid: u32) -> bool {
+    !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+}
+
 fn told_to_stop_it_settles_first(release: Release) {
     let Some(mut scene) = Scene::up(release) else { return };
     let guard = scene.switch.lab.guard("leaf1");
@@ -131,6 +134,8 @@ fn told_to_stop_it_settles_first(release: Release) {
     scene.bundle(Some(HARMLESS));
     Switch::log_has(&agent, from, "sent commands");
     let log = agent.log.clone();
+    // As when a pod ends: both are told at the same time, and the agent still needs the guard's yes.
+    kill(&guard, "-TERM");
     agent.stop();
     let log = fs::read_to_string(log).unwrap();
     assert!(log[from..].contains("settling the change under way before the end"), "{log}");
@@ -139,6 +144,24 @@ fn told_to_stop_it_settles_first(release: Release) {
     assert!(!scene.record().exists());
     assert_eq!(scene.sessions(), scene.sessions);
     assert!(!guard.log().contains("going back"), "{}", guard.log());
+    assert!(eventually(SOON, || ended(guard.pid())), "nothing is watched over any more: {}", guard.log());
+    drop(guard);
+    // Nobody says yes: it goes back, and begins nothing else.
+    let guard = scene.switch.lab.guard("leaf1");
+    let agent = scene.switch.agent();
+    let (from, startup) = (agent.log().len(), scene.switch.startup());
+    scene.bundle(None);
+    Switch::log_has(&agent, from, "sent commands");
+    kill(&guard, "-KILL");
+    drop(guard);
+    let log = agent.log.clone();
+    agent.stop();
+    let log = fs::read_to_string(log).unwrap();
+    let after = log[from..].split_once("the guard cannot be asked").map(|(_, after)| after);
+    assert!(after.is_some_and(|after| !after.contains("sent commands")), "{log}");
+    scene.switch.runs("ip prefix-list SWITCHLET-SPARE seq 10 permit 198.51.100.0/24", true);
+    assert_eq!(scene.switch.startup(), startup, "startup without a yes");
+    assert!(!scene.record().exists());
 }
 
 fn the_guard_may_die_too(release: Release) {
