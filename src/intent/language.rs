@@ -191,5 +191,19 @@ fn srlinux_remarks(settings: &SwitchSettings, platform: &Platform) -> Vec<Issue>
         let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
         say("resilientHash", "ResilienceMissing", format!("{cause:?}: {chassis}; none is configured"));
     }
+    if let (Some(hash), Some(Resilience::Native), Some(ceilings)) =
+        (&settings.resilient_hash, platform.resilience, platform.ceilings)
+    {
+        let wanted = (hash.max_paths, hash.buckets_per_path);
+        let fits = ceilings.group(wanted.0, wanted.1);
+        if fits != wanted {
+            let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
+            let message = format!(
+                "{} next-hops with {} buckets each are more than a group of {chassis} has ({} next-hops, {} buckets); {} with {} are configured",
+                wanted.0, wanted.1, ceilings.resilient_paths, ceilings.buckets, fits.0, fits.1
+            );
+            say("resilientHash", "ResilienceCapped", message);
+        }
+    }
     issues
 }

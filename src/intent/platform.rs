@@ -26,6 +26,14 @@ pub struct Ceilings {
     pub buckets: u16,
 }
 
+impl Ceilings {
+    /// A resilient group as wanted, as far as the chassis goes: next-hops first, then buckets for each.
+    pub fn group(self, paths: u16, buckets: u16) -> (u16, u16) {
+        let paths = paths.min(self.resilient_paths).min(self.buckets).max(1);
+        (paths, buckets.min(self.buckets / paths).max(1))
+    }
+}
+
 /// A release, as far as anything depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {

@@ -64,3 +64,20 @@ fn resilience_that_a_chassis_lacks_is_left_out_and_said() {
     assert_eq!(said[0].reason, "ResilienceMissing");
     assert!(said[0].message.contains("UnsupportedPlatform"), "{}", said[0].message);
 }
+
+#[test]
+fn a_group_larger_than_the_chassis_has_is_said() {
+    let said = |hash: &str, chassis: &str| -> Vec<String> {
+        let settings = settings_with(&format!("resilientHash: {{{hash}}}\n"));
+        let issues = (SRLINUX.remarks)(&settings, &platform("v25.3.1", chassis));
+        issues.into_iter().map(|issue| format!("{} {}", issue.reason, issue.message)).collect()
+    };
+    assert_eq!(said("maxPaths: 64, bucketsPerPath: 2", "7220 IXR-D3L"), Vec::<String>::new());
+    assert_eq!(
+        said("maxPaths: 64, bucketsPerPath: 32", "7220 IXR-D3L"),
+        [
+            "ResilienceCapped 64 next-hops with 32 buckets each are more than a group of 7220 IXR-D3L has (64 next-hops, 128 buckets); 64 with 2 are configured"
+        ]
+    );
+    assert!(said("maxPaths: 64, bucketsPerPath: 32", "7220 IXR-H3")[0].starts_with("ResilienceMissing"));
+}

@@ -180,11 +180,9 @@ impl<'a> Tree<'a> {
         let announcers = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
         let room = announcers.saturating_add(announcers.div_ceil(4));
         let wanted = if announcers > max_paths { room.div_ceil(8).saturating_mul(8) } else { max_paths };
-        let Some(Ceilings { paths: _, resilient_paths, buckets }) = self.ceilings else {
-            return Group { paths: wanted.min(PATHS), buckets: buckets_per_path };
-        };
-        let paths = wanted.min(resilient_paths).min(buckets).max(1);
-        Group { paths, buckets: buckets_per_path.min(buckets / paths).max(1) }
+        let wanted = (wanted.min(PATHS), buckets_per_path);
+        let (paths, buckets) = self.ceilings.map_or(wanted, |ceilings| ceilings.group(wanted.0, wanted.1));
+        Group { paths, buckets }
     }
 }
 
