@@ -178,7 +178,7 @@ pub enum Refusal {
     /// A part of it cannot be so, whatever the NOS's model says.
     #[error("{path}: {problem}")]
     Rule {
-        /// Which part.
+        /// Which part; in a text that a person wrote, `file:line: ` stands in front.
         path: String,
         /// What is wrong, and what was expected.
         problem: String,

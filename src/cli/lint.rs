@@ -15,7 +15,7 @@ use crate::change::diff::{Candidate, Refusal};
 use crate::cli::{BAD_INPUT, BLIND, DIFFERS, FINE, print};
 use crate::files;
 use crate::intent::lint::{self, Finding, Severity};
-use crate::intent::snapshot::{Bundle, ClusterFacts};
+use crate::intent::snapshot::{Bundle, ClusterFacts, Issue};
 use crate::nos::frr::{FrrDriver, Hand, Places};
 use crate::nos::{NosDriver, Validator, ValidatorError};
 use crate::settings::{LintArgs, Nos};
@@ -87,7 +87,10 @@ pub async fn run_lint(args: LintArgs) -> anyhow::Result<u8> {
     if nos == Some(Nos::Srlinux) {
         let text =
             desired.target.as_ref().map(|target| Srlinux.remarks(&target.candidate)).unwrap_or_default();
-        let more = desired.expectation.issues.iter().filter(|issue| issue.object.starts_with("switch.yaml "));
+        let of_texts = |issue: &&Issue| {
+            ["switch.yaml ", "resilient-hash-prefix "].iter().any(|what| issue.object.starts_with(what))
+        };
+        let more = desired.expectation.issues.iter().filter(of_texts);
         findings.extend(text.iter().chain(more).map(lint::of_issue));
     }
     if let Some(settings) = &desired.settings {

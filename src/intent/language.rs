@@ -170,9 +170,20 @@ fn srlinux_fit(candidate: Candidate, platform: &Platform) -> Result<Fitted, Refu
             )
         }));
     }
-    srlinux::rules::check(&document, platform)?;
+    srlinux::rules::check(&document, platform).map_err(|refusal| in_its_line(refusal, &candidate))?;
     candidate.texts.insert(srlinux::OWNER.to_owned(), srlinux::write(&document));
     Ok((candidate, issues))
+}
+
+/// With the place in front, where a person wrote the text.
+fn in_its_line(refusal: Refusal, candidate: &Candidate) -> Refusal {
+    match (refusal, candidate.literal.get(srlinux::OWNER)) {
+        (Refusal::Rule { path, problem }, Some(text)) => {
+            let line = srlinux::line_of(text, &path);
+            Refusal::Rule { path: format!("{}:{line}: {path}", literal::SRLINUX), problem }
+        }
+        (other, _) => other,
+    }
 }
 
 fn srlinux_remarks(settings: &SwitchSettings, platform: &Platform) -> Vec<Issue> {

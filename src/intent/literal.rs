@@ -108,7 +108,7 @@ pub fn srlinux(
         mistake(Some((error.line() as u64, error.column() as u64)), format!("is no JSON: {words}"))
     })?;
     let leaves = srlinux::tree::leaves(&document).map_err(|unreadable| {
-        let line = srlinux::line_of(text, unreadable.path.rsplit('/').next().unwrap_or_default());
+        let line = srlinux::line_of(text, &unreadable.path);
         mistake(Some((line as u64, 1)), unreadable.to_string())
     })?;
     if leaves.is_empty() {

@@ -22,6 +22,7 @@ mod difference;
 mod impact;
 pub mod lint;
 mod owned;
+mod place;
 pub mod release;
 pub mod rules;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub mod tree;
 
 use difference::Change;
 use owned::{Kind, Settable, bgp_of, global, instance_of, named, of_unit, unit_of, units};
+pub use place::line_of;
 use tree::{Entry, Leaves, Node, Path, show};
 
 /// All names of ours begin with this.
@@ -244,12 +246,6 @@ pub fn commands(text: &str) -> Result<Vec<String>, Refusal> {
         change.set(path, value, None);
     }
     Ok(change.commands)
-}
-
-/// The line of `text` in which a path ends, from 1; the first one where it is not found.
-pub fn line_of(text: &str, name: &str) -> usize {
-    let quoted = format!("\"{name}\"");
-    text.lines().position(|line| line.contains(&quoted)).map_or(1, |line| line + 1)
 }
 
 /// An entry of a list of which nothing is said but its keys, such as the network instance itself.

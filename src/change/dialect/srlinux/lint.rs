@@ -1,11 +1,11 @@
 //! What a network engineer would ask about a document: lawful, and probably not meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::owned::{Kind, bgp_of, group, key, leaf, of_unit, units};
-use super::tree::{Leaves, Path, leaves, show, word};
+use super::tree::{Leaves, Node, Path, Step, leaves, show, word};
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,12 +68,10 @@ pub fn lint(text: &str) -> Vec<Lint> {
         multipath(&found, &bgp, &mut say);
         shared_router_id(&found, &bgp, &mut say);
     }
-    for (path, kind) in units(&found) {
-        match kind {
-            Kind::Group => group_policies(&found, &path, &mut say),
-            Kind::Policy => accepts_all(&found, &path, &mut say),
-            _ => {}
-        }
+    let units = units(&found);
+    sessions(&found, &units, &mut say);
+    for (path, _) in units.iter().filter(|(_, kind)| **kind == Kind::Policy) {
+        accepts_all(&found, path, &mut say);
     }
     lints
 }
@@ -126,25 +124,94 @@ fn shared_router_id(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&Path, Rule
     }
 }
 
-fn group_policies(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
-    let own = bgp_of(path).and_then(|bgp| leaf(found, bgp, "autonomous-system")).and_then(Value::as_u64);
+/// The peers' AS, and whether anything can come in and go out: of a group, and of members that differ from theirs.
+fn sessions(found: &Leaves, units: &BTreeMap<Path, Kind>, say: &mut impl FnMut(&Path, Rule, String)) {
+    let mut asked: BTreeSet<&[Node]> = BTreeSet::new();
+    for (path, kind) in units {
+        match kind {
+            Kind::Group => reserved_peer(found, path, say),
+            Kind::Neighbor | Kind::Range | Kind::Interface => {
+                reserved_peer(found, path, say);
+                let around = units.keys().find(|other| {
+                    units[*other] == Kind::Group
+                        && bgp_of(other) == bgp_of(path)
+                        && key(other) == group(found, path)
+                });
+                let differs =
+                    SAID_ALONE.iter().any(|name| leaf(found, path, name).is_some()) || around.is_none();
+                let at = around.filter(|_| !differs).unwrap_or(path);
+                if asked.insert(at) {
+                    let levels: Vec<&[Node]> = bgp_of(path)
+                        .into_iter()
+                        .chain(around.map(Vec::as_slice))
+                        .chain([path.as_slice()])
+                        .collect();
+                    policies(found, at, &levels, say);
+                }
+            }
+            Kind::Policy | Kind::Resilient => {}
+        }
+    }
+}
+
+/// What makes a member another session than its group says.
+const SAID_ALONE: [&str; 3] = ["peer-as", "import-policy", "export-policy"];
+
+fn reserved_peer(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
     let peer = leaf(found, path, "peer-as").and_then(Value::as_u64);
     if let Some(peer) = peer.filter(|peer| is_reserved(*peer)) {
         say(path, Rule::ReservedAsn, format!("peer-as {peer} is reserved (RFC 7300)"));
     }
-    let of_group = |unit: &Path| group(found, unit) == key(path);
-    let used = units(found).keys().any(of_group);
+}
+
+/// `levels` are what the session inherits from, outermost first.
+fn policies(found: &Leaves, at: &Path, levels: &[&[Node]], say: &mut impl FnMut(&Path, Rule, String)) {
+    let number = |level: &&[Node], name| leaf(found, level, name).and_then(Value::as_u64);
+    let own = levels.first().and_then(|bgp| number(bgp, "autonomous-system"));
+    let peer = levels.iter().rev().find_map(|level| number(level, "peer-as"));
     // Without a word about the peers' AS they may be in another one.
-    let external = peer.is_none_or(|peer| Some(peer) != own);
-    let lacks: Vec<&str> = ["import-policy", "export-policy"]
-        .into_iter()
-        .filter(|name| leaf(found, path, name).is_none())
-        .collect();
-    if used && external && !lacks.is_empty() {
-        let message =
-            format!("has no {}: a session with another AS carries nothing that way", lacks.join(" and no "));
-        say(path, Rule::PolicyMissing, message);
+    if peer.is_some() && peer == own {
+        return;
     }
+    let takes_all = |name: &str| {
+        let default = levels.first().and_then(|bgp| {
+            let mut path = bgp.to_vec();
+            path.push(Step::plain("ebgp-default-policy").into());
+            leaf(found, &path, name)
+        });
+        default == Some(&Value::Bool(false))
+    };
+    let lacks = |name: &str| !levels.iter().any(|level| has_policy(found, level, name));
+    let mut missing = Vec::new();
+    match (lacks("import-policy"), takes_all("import-reject-all")) {
+        (true, true) => {
+            let message = "has no import-policy, and ebgp-default-policy takes whatever a node announces";
+            say(at, Rule::AcceptsAll, message.to_owned());
+        }
+        (true, false) => missing.push("import-policy"),
+        (false, _) => {}
+    }
+    if lacks("export-policy") && !takes_all("export-reject-all") {
+        missing.push("export-policy");
+    }
+    if !missing.is_empty() {
+        let missing = missing.join(" and no ");
+        let message = format!("has no {missing}: a session with another AS carries nothing that way");
+        say(at, Rule::PolicyMissing, message);
+    }
+}
+
+/// Of all families, or of one.
+fn has_policy(found: &Leaves, level: &[Node], name: &str) -> bool {
+    let mut families = level.to_vec();
+    families.push(Step::plain("afi-safi").into());
+    let of_family = |path: &&Path| path.starts_with(level) && path[level.len()].name == "afi-safi";
+    leaf(found, level, name).is_some()
+        || found
+            .range(families..)
+            .map(|(path, _)| path)
+            .take_while(of_family)
+            .any(|path| matches!(&path[level.len() + 1..], [last] if last.name == name))
 }
 
 /// Policies that groups import by, and that let everything in.
@@ -168,14 +235,27 @@ fn accepts_all(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, St
         .collect();
     let open = accepts.iter().any(|accept| {
         let statement = &accept[..accept.len() - 2];
-        let matches = |leaf: &Path| {
-            leaf.starts_with(statement) && leaf.get(statement.len()).is_some_and(|step| step.name == "match")
-        };
-        !found.keys().any(matches)
+        let is_match =
+            |(leaf, _): &(&Path, &Value)| leaf.get(statement.len()).is_some_and(|step| step.name == "match");
+        of_unit(found, statement).filter(is_match).all(|(leaf, value)| {
+            leaf.last().is_some_and(|step| step.name == "prefix-set") && is_everything(found, &word(value))
+        })
     });
     if open {
         let message =
             "accepts whatever a node announces (expected a prefix set of the pools, and reject for the rest)";
         say(path, Rule::AcceptsAll, message.to_owned());
     }
+}
+
+/// A prefix set with the default route and what is inside it.
+fn is_everything(found: &Leaves, set: &str) -> bool {
+    let entry = |path: &Path| match path.as_slice() {
+        [_, of, entry, ..] if of.name == "prefix-set" && of.keys.iter().any(|(_, name)| name == set) => {
+            let says = |word: &str| entry.keys.iter().any(|(_, value)| value == word);
+            (says("0.0.0.0/0") || says("::/0")) && !says("exact")
+        }
+        _ => false,
+    };
+    found.keys().any(entry)
 }

@@ -112,7 +112,7 @@ fn wrong_release(found: &Leaves, grammar: Grammar, platform: &Platform) -> Resul
             [.., "multipath", "ebgp" | "ibgp", "maximum-paths"] if grammar != Grammar::C => {
                 multipath(grammar)
             }
-            [.., "group" | "neighbor", "import-policy" | "export-policy"] => {
+            [.., "bgp" | "group" | "neighbor", "import-policy" | "export-policy"] => {
                 match (grammar, value.is_array()) {
                     (Grammar::A, true) => "one name, no list",
                     (Grammar::B | Grammar::C, false) => "a list of names",

@@ -373,9 +373,51 @@ fn lints_ask_what_an_engineer_would() {
         "interface": [{"name": "irb1", "subinterface": [{"index": 1, "ipv4": {"address": [
             {"ip-prefix": "192.168.1.1/24", "anycast-gw": true}]}}]}]});
     assert_eq!(rules(&lab), ["AcceptsAll", "MultipathMissing", "ReservedAsn", "RouterIdShared"]);
-    let external = json!({"network-instance": [{"name": "red", "protocols": {"bgp": {"autonomous-system": 65001,
-        "group": [{"group-name": "g", "peer-as": 65002}], "neighbor": [{"peer-address": "10.1.0.1", "peer-group": "g"}]}}}]});
-    assert_eq!(rules(&external), ["PolicyMissing"]);
+    let session = |bgp: &Value, group: &Value, neighbor: &Value| {
+        let mut all = json!({"network-instance": [{"name": "red", "protocols": {"bgp": {"autonomous-system": 65001,
+            "group": [{"group-name": "g"}], "neighbor": [{"peer-address": "10.1.0.1", "peer-group": "g"}]}}}],
+            "routing-policy": {"policy": [{"name": "p", "default-action": {"policy-result": "reject"}}]}});
+        let own = &mut all["network-instance"][0]["protocols"]["bgp"];
+        for (said, more) in [(&["group"][..], group), (&["neighbor"], neighbor), (&[], bgp)] {
+            let place = match said.first() {
+                Some(list) => &mut own[*list][0],
+                None => &mut *own,
+            };
+            place.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        }
+        all
+    };
+    let both = json!({"import-policy": ["p"], "export-policy": ["p"]});
+    let family = json!({"afi-safi": [{"afi-safi-name": "ipv4-unicast", "import-policy": ["p"], "export-policy": ["p"]}]});
+    let (none, open) =
+        (json!({}), json!({"ebgp-default-policy": {"import-reject-all": false, "export-reject-all": false}}));
+    for (bgp, group, neighbor, expected) in [
+        (&none, &json!({"peer-as": 65002}), &none, &["PolicyMissing"][..]),
+        (&none, &json!({"peer-as": 65001}), &none, &[]),
+        (&none, &json!({"peer-as": 65001}), &json!({"peer-as": 65002}), &["PolicyMissing"]),
+        (&none, &json!({"peer-as": 65002}), &json!({"peer-as": 65001}), &[]),
+        (&none, &none, &json!({"peer-as": 23456}), &["PolicyMissing", "ReservedAsn"]),
+        (&both, &json!({"peer-as": 65002}), &none, &[]),
+        (&none, &both, &json!({"peer-as": 65002}), &[]),
+        (&none, &json!({"peer-as": 65002}), &both, &[]),
+        (&family, &json!({"peer-as": 65002}), &none, &[]),
+        (&none, &json!({"peer-as": 65002}), &family, &[]),
+        (&open, &json!({"peer-as": 65002}), &none, &["AcceptsAll"]),
+        (&open, &json!({"peer-as": 65002, "import-policy": ["p"]}), &none, &[]),
+    ] {
+        assert_eq!(rules(&session(bgp, group, neighbor)), expected, "{bgp} {group} {neighbor}");
+    }
+    let wide = |prefix: &str, range: &str| {
+        let mut all =
+            session(&none, &json!({"peer-as": 65002, "import-policy": ["w"], "export-policy": ["p"]}), &none);
+        all["routing-policy"] = json!({"prefix-set": [{"name": "s", "prefix": [{"ip-prefix": prefix, "mask-length-range": range}]}],
+            "policy": [{"name": "w", "statement": [{"name": "1", "match": {"prefix": {"prefix-set": "s"}}, "action": {"policy-result": "accept"}}]}]});
+        rules(&all).len()
+    };
+    assert_eq!(
+        [wide("0.0.0.0/0", "0..32"), wide("0.0.0.0/0", "exact"), wide("203.0.113.0/24", "32..32")],
+        [1, 0, 0]
+    );
     assert_eq!(
         rules(&wanted(
             &bgp(
