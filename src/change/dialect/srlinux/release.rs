@@ -36,6 +36,9 @@ const LIMIT_RENAMED: Release = Release { major: 24, minor: 3 };
 const B_BEGINS: Release = Release { major: 24, minor: 7 };
 /// Resilient groups of the chip `fpcx`, which the 7730 has: before, the model has no leaf for them there.
 const FPCX_RESILIENT: Release = Release { major: 24, minor: 7 };
+/// The model leaves the bound of a resilient group's buckets to the chip; before, it says [`WORDED_BUCKETS`] for all of them.
+const LIMIT_BY_CHIP: Release = Release { major: 24, minor: 3 };
+const WORDED_BUCKETS: u16 = 128;
 const C_BEGINS: Release = Release { major: 25, minor: 3 };
 /// The newest release whose paths were read (`srl-labs/yang-browser`, 25.10.1).
 const NEWEST: Release = Release { major: 25, minor: 10 };
@@ -121,7 +124,9 @@ fn abilities(chassis: &str, release: Option<Release>) -> (Resilience, Option<Cei
     let known = CHASSIS.iter().find(|(begins, ..)| name.starts_with(begins));
     known.map_or((Resilience::UnknownPlatform, None), |(_, resilience, ceilings)| {
         let resilience = if too_early { Resilience::UnsupportedPlatform } else { *resilience };
-        (resilience, Some(*ceilings))
+        let worded = release.is_some_and(|release| release < LIMIT_BY_CHIP);
+        let most = if worded { WORDED_BUCKETS } else { ceilings.buckets };
+        (resilience, Some(Ceilings { buckets: ceilings.buckets.min(most), ..*ceilings }))
     })
 }
 
@@ -173,6 +178,18 @@ mod tests {
             ("v25.3.1", Resilience::Native),
         ] {
             assert_eq!(platform(version, "7730 SXR-1x-44S").resilience, Some(expected), "{version}");
+        }
+    }
+
+    #[test]
+    fn no_group_of_23_has_more_than_128_buckets() {
+        for (version, chassis, expected) in [
+            ("v23.10.5", "7250 IXR-10", 128),
+            ("v24.3.3", "7250 IXR-10", 256),
+            ("v23.7.1", "7220 IXR-H3", 64),
+        ] {
+            let buckets = platform(version, chassis).ceilings.map(|ceilings| ceilings.buckets);
+            assert_eq!(buckets, Some(expected), "{version} {chassis}");
         }
     }
 
