@@ -34,6 +34,11 @@ const OLDEST: Release = Release { major: 23, minor: 3 };
 /// The prefix limit got its present name.
 const LIMIT_RENAMED: Release = Release { major: 24, minor: 3 };
 const B_BEGINS: Release = Release { major: 24, minor: 7 };
+/// Resilient groups of the chip `fpcx`, which the 7730 has: before, the model has no leaf for them there.
+const FPCX_RESILIENT: Release = Release { major: 24, minor: 7 };
+/// The model leaves the bound of a resilient group's buckets to the chip; before, it says [`WORDED_BUCKETS`] for all of them.
+const LIMIT_BY_CHIP: Release = Release { major: 24, minor: 3 };
+const WORDED_BUCKETS: u16 = 128;
 const C_BEGINS: Release = Release { major: 25, minor: 3 };
 /// The newest release whose paths were read (`srl-labs/yang-browser`, 25.10.1).
 const NEWEST: Release = Release { major: 25, minor: 10 };
@@ -87,7 +92,7 @@ pub fn assumed(told: &Platform, assume: Option<&Assume>) -> Platform {
 
 fn of(release: Option<Release>, chassis: Option<String>) -> Platform {
     let (resilience, ceilings) = chassis.as_deref().map_or((None, None), |chassis| {
-        let (resilience, ceilings) = abilities(chassis);
+        let (resilience, ceilings) = abilities(chassis, release);
         (Some(resilience), ceilings)
     });
     Platform { release, resilience, chassis, ceilings }
@@ -113,11 +118,15 @@ const TRIDENT: Ceilings = Ceilings { paths: 128, resilient_paths: 64, buckets: 1
 const TOMAHAWK_3: Ceilings = Ceilings { paths: 128, resilient_paths: 64, buckets: 64 };
 
 /// What a chassis can do; one that stands in no list gets no resilient groups.
-fn abilities(chassis: &str) -> (Resilience, Option<Ceilings>) {
+fn abilities(chassis: &str, release: Option<Release>) -> (Resilience, Option<Ceilings>) {
     let name = chassis.to_ascii_uppercase();
+    let too_early = name.starts_with("7730") && release.is_some_and(|release| release < FPCX_RESILIENT);
     let known = CHASSIS.iter().find(|(begins, ..)| name.starts_with(begins));
     known.map_or((Resilience::UnknownPlatform, None), |(_, resilience, ceilings)| {
-        (*resilience, Some(*ceilings))
+        let resilience = if too_early { Resilience::UnsupportedPlatform } else { *resilience };
+        let worded = release.is_some_and(|release| release < LIMIT_BY_CHIP);
+        let most = if worded { WORDED_BUCKETS } else { ceilings.buckets };
+        (resilience, Some(Ceilings { buckets: ceilings.buckets.min(most), ..*ceilings }))
     })
 }
 
@@ -158,6 +167,30 @@ mod tests {
             Some(Release { major: 22, minor: 6 }),
             "too old stays refused"
         );
+    }
+
+    #[test]
+    fn a_7730_has_resilient_groups_since_24_7() {
+        for (version, expected) in [
+            ("v23.10.5", Resilience::UnsupportedPlatform),
+            ("v24.3.3", Resilience::UnsupportedPlatform),
+            ("v24.7.2", Resilience::Native),
+            ("v25.3.1", Resilience::Native),
+        ] {
+            assert_eq!(platform(version, "7730 SXR-1x-44S").resilience, Some(expected), "{version}");
+        }
+    }
+
+    #[test]
+    fn no_group_of_23_has_more_than_128_buckets() {
+        for (version, chassis, expected) in [
+            ("v23.10.5", "7250 IXR-10", 128),
+            ("v24.3.3", "7250 IXR-10", 256),
+            ("v23.7.1", "7220 IXR-H3", 64),
+        ] {
+            let buckets = platform(version, chassis).ceilings.map(|ceilings| ceilings.buckets);
+            assert_eq!(buckets, Some(expected), "{version} {chassis}");
+        }
     }
 
     #[test]
