@@ -178,7 +178,7 @@ pub enum FailureCause {
     Verification,
     /// Nobody could look, or the guard did not answer.
     CouldNotLook,
-    /// The agent ended before the change was settled.
+    /// The agent ended before the change was settled, or lost the NOS while it told it.
     Interrupted,
 }
 

@@ -168,9 +168,8 @@ impl<D: Dialect, N: NosDriver, F: FibReader, R: RibReader> Agent<D, N, F, R> {
         match result {
             Ok(complaints) => Seen::Sent(complaints),
             Err(NosError::Busy { who }) => Seen::Busy(who),
-            Err(error @ (NosError::Unreachable { .. } | NosError::Refused { .. })) => {
-                Seen::NotSent(crate::cluster::chain(&error))
-            }
+            Err(error @ NosError::Refused { .. }) => Seen::Sent(vec![crate::cluster::chain(&error)]),
+            Err(error @ NosError::Unreachable { .. }) => Seen::NotSent(crate::cluster::chain(&error)),
         }
     }
 

@@ -337,7 +337,7 @@ impl<D: Dialect> CommitMachine<D> {
             }
             // What was sent in part is in effect in part: only reading back tells.
             (State::Applying { mut flight, .. }, Seen::NotSent(why)) => {
-                flight.complaints = vec![why];
+                flight.cut = Some(why);
                 State::ReadingBack { flight, not_before: None }
             }
             (State::ReadingBack { flight, .. }, Seen::Running(running)) => {

@@ -91,6 +91,8 @@ struct Switch {
     unreadable: bool,
     full_disk: bool,
     sent: usize,
+    /// So many commands are lost on their way.
+    lost: usize,
     /// These next-hops forward while the text has no line `cut N`.
     hops: Vec<u8>,
     /// The forwarding table cannot be read.
@@ -118,6 +120,10 @@ impl Switch {
             Step::ReadRunning => Seen::Running(self.text()),
             Step::Arm(_) if self.busy == Some(Moment::Before) => Seen::Busy("eve".into()),
             Step::Apply { .. } if self.busy == Some(Moment::At) => Seen::Busy("eve".into()),
+            Step::Apply { .. } if self.lost > 0 => {
+                (self.sent, self.lost) = (self.sent + 1, self.lost - 1);
+                Seen::NotSent("connection reset".into())
+            }
             Step::Apply { plan, window: _ } => {
                 self.sent += 1;
                 for command in plan.owners.values().flat_map(|owner| &owner.commands) {
@@ -685,6 +691,21 @@ fn a_change_that_nobody_could_look_at_is_undone_and_tried_once_more() {
     let sent = switch.sent;
     settle(&mut machine, &mut switch, now + DRIFT_PERIOD * 60);
     assert_eq!(switch.sent, sent, "twice, and not a third time");
+}
+
+#[test]
+fn what_was_lost_on_its_way_is_not_held_against_the_text() {
+    for (lost, running) in [(1, &["a".to_owned(), "b".to_owned()][..]), (2, &["a".to_owned()])] {
+        let (mut machine, mut switch, now) = start();
+        machine.want(want("a"));
+        settle(&mut machine, &mut switch, now);
+        (switch.sent, switch.lost) = (0, lost);
+        machine.want(want("a\nb"));
+        settle(&mut machine, &mut switch, now);
+        assert_eq!((switch.running.as_slice(), switch.sent), (running, 2), "lost {lost}");
+        let expected = (lost == 2).then_some(FailureCause::Interrupted);
+        assert_eq!(cause(&machine), expected, "lost {lost}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! or rejects.
 //!
 //! A pending commit is the whole switch's, not a session's: whoever accepts it accepts everybody's. So the number of the last
-//! commit is on disk before ours is sent, and a pending one that is not newer is somebody else's: we wait, and say whose.
+//! commit is on disk before ours is sent, and a pending one that is not newer is somebody else's: we wait, and say whose. Where
+//! no answer said that ours arrived, a newer one may be somebody else's too: it is ours if what we sent would change nothing.
 #![expect(clippy::disallowed_methods, reason = "shell: files")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,9 @@ struct Pending {
     after: u64,
     /// Ours, once it is known.
     id: Option<u64>,
+    /// What was sent, until then.
+    #[serde(default)]
+    commands: Vec<Value>,
 }
 
 /// A commit that waits for its confirmation.
@@ -114,11 +118,14 @@ impl SrlinuxDriver {
         Ok((newest, pending))
     }
 
-    fn is_ours(&self, pending: &Unconfirmed) -> bool {
-        self.recorded().is_some_and(|recorded| match recorded.id {
-            Some(id) => id == pending.id,
-            None => pending.id > recorded.after,
-        })
+    async fn is_ours(&self, pending: &Unconfirmed) -> Result<bool, NosError> {
+        match self.recorded() {
+            None => Ok(false),
+            Some(Pending { id: Some(id), .. }) => Ok(id == pending.id),
+            Some(Pending { after, id: None, commands }) => {
+                Ok(pending.id > after && self.changes_nothing(&commands).await?)
+            }
+        }
     }
 
     async fn tools(&self, verb: &str) -> Result<(), NosError> {
@@ -131,7 +138,7 @@ impl SrlinuxDriver {
     async fn reject_ours(&mut self) -> Result<(), NosError> {
         let (_, pending) = self.commits().await?;
         match pending {
-            Some(pending) if self.is_ours(&pending) => {
+            Some(pending) if self.is_ours(&pending).await? => {
                 self.tools("confirmed-reject").await?;
                 self.forget();
                 Ok(())
@@ -331,7 +338,7 @@ impl NosDriver for SrlinuxDriver {
 
     async fn free(&mut self) -> Result<(), NosError> {
         match self.commits().await? {
-            (_, Some(pending)) if !self.is_ours(&pending) => Err(busy(&pending)),
+            (_, Some(pending)) if !self.is_ours(&pending).await? => Err(busy(&pending)),
             _ => Ok(()),
         }
     }
@@ -347,10 +354,10 @@ impl NosDriver for SrlinuxDriver {
             return Ok(Vec::new());
         }
         let mut params = json!({"datastore": "candidate", "commands": commands});
+        let (after, _) = self.commits().await?;
         if let Hold::For(window) = hold {
             params["confirm-timeout"] = window.as_secs().max(SHORTEST).into();
-            let (after, _) = self.commits().await?;
-            self.record(&Pending { after, id: None })?;
+            self.record(&Pending { after, id: None, commands })?;
         }
         match self.server.write("set", params, COMMIT).await {
             Ok(_) => {}
@@ -366,9 +373,9 @@ impl NosDriver for SrlinuxDriver {
         }
         let (_, pending) = self.commits().await?;
         match pending {
-            Some(pending) if self.is_ours(&pending) => {
-                let after = self.recorded().map_or(0, |recorded| recorded.after);
-                self.record(&Pending { after, id: Some(pending.id) })?;
+            // It was answered, so what is newer is ours, whatever the switch made of it.
+            Some(pending) if pending.id > after => {
+                self.record(&Pending { after, id: Some(pending.id), commands: Vec::new() })?;
                 Ok(Vec::new())
             }
             // A switch that took the commit without its timer would not go back by itself.
@@ -379,7 +386,7 @@ impl NosDriver for SrlinuxDriver {
     async fn accept(&mut self) -> Result<(), NosError> {
         let (_, pending) = self.commits().await?;
         match pending {
-            Some(pending) if self.is_ours(&pending) => {
+            Some(pending) if self.is_ours(&pending).await? => {
                 self.tools("confirmed-accept").await?;
                 self.forget();
                 Ok(())

@@ -533,6 +533,20 @@ fn a_lost_answer_and_a_half_taken_commit_end_well() {
 }
 
 #[test]
+fn a_commit_that_overtook_a_lost_one_is_not_taken_for_ours() {
+    let bench = Bench::new(Listen::Unix);
+    let agent = bench.agent();
+    bench.applied();
+    bench.emulator.knobs(|knobs| knobs.overtaken_by = Some("eve".to_owned()));
+    bench.write("bundle/switch.yaml", &SETTINGS.replace("preference: 169", "preference: 168"));
+    agent.log_has("of eve is not confirmed yet");
+    std::thread::sleep(Duration::from_secs(8));
+    let statuses = bench.emulator.statuses();
+    assert_eq!(statuses.last().map(String::as_str), Some("unconfirmed"), "{statuses:?}\n{}", agent.said());
+    assert_eq!(bench.emulator.running("/system/name")["host-name"], "eve");
+}
+
+#[test]
 fn a_platform_without_resilient_groups_gets_all_the_rest() {
     let bench = Bench::on("v25.3.1", "7220 IXR-H3", Listen::Unix);
     let agent = bench.agent();

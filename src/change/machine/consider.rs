@@ -255,6 +255,7 @@ impl<D: Dialect> CommitMachine<D> {
             impact: plan.impact(),
             measured: None,
             complaints: Vec::new(),
+            cut: None,
             dwell_until: now + dwell,
             until: now + window.saturating_sub(WAY_BACK),
             good: 0,

@@ -23,6 +23,7 @@ impl<D: Dialect> CommitMachine<D> {
             impact: Impact::default(),
             measured: None,
             complaints: Vec::new(),
+            cut: None,
             dwell_until: now,
             until: now,
             good: 0,
@@ -43,7 +44,14 @@ impl<D: Dialect> CommitMachine<D> {
             Err(refusal) => vec![refusal.to_string()],
         };
         if !left.is_empty() {
-            return self.roll_back(running, flight, failure(FailureCause::ReadBack, left));
+            let failure = match &flight.cut {
+                Some(why) => failure(
+                    FailureCause::Interrupted,
+                    vec![format!("the NOS was lost while it was told: {why}")],
+                ),
+                None => failure(FailureCause::ReadBack, left),
+            };
+            return self.roll_back(running, flight, failure);
         }
         if now >= flight.until {
             let last = flight.last.clone();

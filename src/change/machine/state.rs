@@ -120,6 +120,8 @@ pub(super) struct Flight {
     /// What was there before it; absent where an earlier life knew it.
     pub(super) measured: Option<Measured>,
     pub(super) complaints: Vec<String>,
+    /// Why nobody knows whether all of it arrived.
+    pub(super) cut: Option<String>,
     /// Looks count from then on.
     pub(super) dwell_until: Instant,
     /// Undone if not confirmed by then.

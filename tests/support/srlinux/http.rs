@@ -160,6 +160,9 @@ fn serve(stream: impl Read + Write, switch: &Mutex<Switch>, login: Option<&(Stri
     let Ok(asked) = serde_json::from_slice::<Value>(&body) else {
         return answer("200 OK", r#"{"error":{"code":-32700,"message":"Parse error"}}"#);
     };
+    if switch.lock().unwrap().is_overtaken(&asked) {
+        return;
+    }
     let said = rpc::answer(switch, &asked);
     let cut = {
         let mut switch = switch.lock().unwrap();

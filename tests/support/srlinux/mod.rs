@@ -35,6 +35,8 @@ pub struct Knobs {
     pub drop_after: u32,
     /// The next request of this method is carried out, and then cut off without an answer.
     pub drop_after_method: Option<String>,
+    /// The next change is lost on its way, and somebody's commit, with a timer of a minute, comes instead.
+    pub overtaken_by: Option<String>,
     /// So many requests get this error, with status 200.
     pub errors: Vec<String>,
     /// So many requests are told that the server is restarting.
@@ -125,6 +127,16 @@ impl Switch {
     }
 
     /// Somebody at the CLI commits a document, with or without a timer.
+    /// True if a request was lost, and somebody was quicker.
+    pub fn is_overtaken(&mut self, asked: &Value) -> bool {
+        let is_change = asked["method"] == "set" && asked["params"]["datastore"] != "tools";
+        let Some(who) = self.knobs.overtaken_by.take_if(|_| is_change) else { return false };
+        let mut running = self.running.clone();
+        running["system"]["name"] = json!({"host-name": who});
+        self.somebody_commits(&who, running, Some(Duration::from_secs(60)));
+        true
+    }
+
     pub fn somebody_commits(&mut self, who: &str, running: Value, timer: Option<Duration>) -> u64 {
         let id = self.commits.last().map_or(1, |commit| commit.id + 1);
         let status = if timer.is_some() { "unconfirmed" } else { "complete" };
