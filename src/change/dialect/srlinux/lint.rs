@@ -84,23 +84,46 @@ fn autonomous_systems(found: &Leaves) -> BTreeMap<Path, u64> {
 }
 
 fn multipath(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
+    let own = leaf(found, bgp, "autonomous-system");
     let units = units(found);
-    let here = |kind: Kind| {
-        units.iter().filter(move |(path, of)| **of == kind && bgp_of(path) == Some(bgp.as_slice())).count()
+    let here = |kinds: &'static [Kind]| {
+        units.iter().filter(move |(path, kind)| kinds.contains(kind) && bgp_of(path) == Some(bgp.as_slice()))
     };
-    if here(Kind::Neighbor) < 2 && here(Kind::Range) == 0 {
-        return;
+    let groups: BTreeMap<&str, &Path> =
+        here(&[Kind::Group]).filter_map(|(path, _)| Some((key(path)?, path))).collect();
+    let (mut internal, mut external, mut all) = (0, 0, 0);
+    for (path, kind) in here(&[Kind::Neighbor, Kind::Range]) {
+        if *kind == Kind::Range {
+            // Of many, and of an AS that its own list says.
+            all += 2;
+            continue;
+        }
+        all += 1;
+        let around = group(found, path).and_then(|name| groups.get(name));
+        let peer = leaf(found, path, "peer-as").or_else(|| leaf(found, around?, "peer-as"));
+        match peer {
+            Some(peer) if Some(peer) == own => internal += 1,
+            Some(_) => external += 1,
+            None => {}
+        }
     }
-    let paths = of_unit(found, bgp).filter(|(path, _)| {
-        path.last().is_some_and(|step| step.name == "maximum-paths" || step.name == "max-paths-level-1")
-    });
-    let most = paths.filter_map(|(_, value)| value.as_u64()).max().unwrap_or(1);
-    if most < 2 {
-        say(
-            bgp,
-            Rule::MultipathMissing,
-            format!("several nodes peer here and multipath is {most}: one of them gets all traffic"),
-        );
+    let most = |of: &[&str]| {
+        let counts = of_unit(found, bgp).filter(|(path, _)| match path.as_slice() {
+            [.., around, last] if last.name == "maximum-paths" => of.contains(&&*around.name),
+            [.., last] => last.name == "max-paths-level-1",
+            [] => false,
+        });
+        counts.filter_map(|(_, value)| value.as_u64()).max().unwrap_or(1)
+    };
+    let sorts = [
+        (internal, " by iBGP", most(&["multipath", "ibgp"])),
+        (external, " by eBGP", most(&["multipath", "ebgp"])),
+        (all, "", most(&["multipath", "ibgp", "ebgp"])),
+    ];
+    if let Some((_, how, most)) = sorts.into_iter().find(|(sessions, _, most)| *sessions >= 2 && *most < 2) {
+        let message =
+            format!("several nodes peer here{how} and multipath is {most}: one of them gets all traffic");
+        say(bgp, Rule::MultipathMissing, message);
     }
 }
 

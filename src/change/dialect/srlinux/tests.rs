@@ -407,6 +407,26 @@ fn lints_ask_what_an_engineer_would() {
     ] {
         assert_eq!(rules(&session(bgp, group, neighbor)), expected, "{bgp} {group} {neighbor}");
     }
+    let several = |peer_as: u32, multipath: &Value| {
+        let neighbors = [1, 2].map(|n| json!({"peer-address": format!("10.1.0.{n}"), "peer-group": "g"}));
+        let mut all = session(&both, &json!({"peer-as": peer_as}), &none);
+        let own = &mut all["network-instance"][0]["protocols"]["bgp"];
+        own["neighbor"] = json!(neighbors);
+        own["afi-safi"] = json!([{"afi-safi-name": "ipv4-unicast", "multipath": multipath}]);
+        rules(&all)
+    };
+    let (inner, outer) = (json!({"ibgp": {"maximum-paths": 8}}), json!({"ebgp": {"maximum-paths": 8}}));
+    for (peer_as, multipath, expected) in [
+        (65001, &inner, &[][..]),
+        (65001, &outer, &["MultipathMissing"]),
+        (65002, &inner, &["MultipathMissing"]),
+        (65002, &outer, &[]),
+        (65002, &json!({"maximum-paths": 8}), &[]),
+        (65001, &json!({"max-paths-level-1": 8}), &[]),
+        (65001, &none, &["MultipathMissing"]),
+    ] {
+        assert_eq!(several(peer_as, multipath), expected, "{peer_as} {multipath}");
+    }
     let wide = |prefix: &str, range: &str| {
         let mut all =
             session(&none, &json!({"peer-as": 65002, "import-policy": ["w"], "export-policy": ["p"]}), &none);
