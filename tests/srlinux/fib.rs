@@ -40,6 +40,35 @@ fn box_() -> Emulator {
     Emulator::start("v25.3.2", "7220 IXR-D2L", ("ip-vrf-1", "ip-vrf"), Listen::Unix)
 }
 
+#[test]
+fn the_other_family_is_read_likewise() {
+    let Some(root) = crate::emulator::data_set() else {
+        eprintln!("SKIPPED: needs SRLINUX_TESTDATA");
+        return;
+    };
+    let mut text = fs::read_to_string(root.join("instances/state/syn-00-programmed.json")).unwrap();
+    for (four, six) in [
+        ("ipv4-", "ipv6-"),
+        ("1.1.1.100/32", "2001:db8:113::64/128"),
+        ("192.168.1.0/24", "fd00:1::/64"),
+        ("\"192.168.1.", "\"fd00:1::"),
+    ] {
+        text = text.replace(four, six);
+    }
+    let emulator = box_();
+    emulator.lock().shown = Some(serde_json::from_str(&text).unwrap());
+    let route = look(&emulator, "2001:db8:113::64/128").unwrap().unwrap();
+    let found: BTreeSet<String> = route.live().iter().map(ToString::to_string).collect();
+    assert_eq!(Some(found), set(&["fd00:1::11", "fd00:1::12", "fd00:1::13"]));
+    assert_eq!(look(&emulator, "2001:db8:113::65/128").unwrap(), None);
+    let mut fib = SrlinuxFib::new(server(&emulator));
+    fib.enter("ip-vrf-1");
+    let pools = ["203.0.113.0/24", "2001:db8:113::/64"].map(|pool| pool.parse().unwrap());
+    let inside: Vec<String> =
+        wait(fib.within(&pools)).unwrap().iter().map(|route| route.prefix.to_string()).collect();
+    assert_eq!(inside, ["2001:db8:113::64/128"]);
+}
+
 /// A recorded or written state, judged as its name says.
 #[test]
 fn every_state_is_judged_as_its_name_says() {
