@@ -533,6 +533,50 @@ fn a_lost_answer_and_a_half_taken_commit_end_well() {
 }
 
 #[test]
+fn both_families_are_peered_and_verified() {
+    const SIX: &str = "2001:db8:113::64/128";
+    for version in ["v23.7.1", "v24.10.3", "v25.3.2"] {
+        let bench = Bench::on(version, "7220 IXR-D2L", Listen::Unix);
+        let addresses = |n: u8| {
+            format!(
+                "{{node: cluster{n}, address: 192.168.1.1{n}}}, {{node: cluster{n}, address: \"fd00:1::1{n}\"}}"
+            )
+        };
+        let settings = SETTINGS
+            .replace("pools: [", "pools: [\"2001:db8:113::/64\", ")
+            .replace("subnets: [", "subnets: [\"fd00:1::/64\", ")
+            .replace(
+                "{node: cluster1, address: 192.168.1.11}, {node: cluster2, address: 192.168.1.12}",
+                &[1, 2].map(addresses).join(", "),
+            );
+        assert!(settings.contains("fd00:1::12"));
+        bench.write("bundle/switch.yaml", &settings);
+        bench.write(
+            "cluster/objects.yaml",
+            &objects(&[1, 2]).replace("ingress: [", "ingress: [{ip: \"2001:db8:113::64\"}, "),
+        );
+        bench.emulator.network(|network| {
+            network.speakers.extend([1, 2].map(|n| Speaker::new(&format!("fd00:1::1{n}"), 65535, &[SIX])));
+        });
+        let agent = bench.agent();
+        bench.applied();
+        agent.verdict_is("both", |verdict| {
+            let vips = verdict["vips"].as_array().cloned().unwrap_or_default();
+            verdict["verdict"] == "ok" && vips.len() == 2 && vips.iter().all(|vip| vip["state"] == "ok")
+        });
+        // One family of one node goes: it alone is missed.
+        bench.emulator.network(|network| network.speakers.retain(|speaker| speaker.address != "fd00:1::12"));
+        agent.verdict_is("the sixth version of one node is missed", |verdict| {
+            let vips = verdict["vips"].as_array().cloned().unwrap_or_default();
+            let state = |prefix: &str| {
+                vips.iter().find(|vip| vip["prefix"] == prefix).map(|vip| vip["state"].clone())
+            };
+            state(SIX).is_some_and(|state| state != "ok") && state(VIP) == Some(json!("ok"))
+        });
+    }
+}
+
+#[test]
 fn a_commit_that_overtook_a_lost_one_is_not_taken_for_ours() {
     let bench = Bench::new(Listen::Unix);
     let agent = bench.agent();

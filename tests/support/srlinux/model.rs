@@ -78,18 +78,36 @@ struct Received {
     used: bool,
 }
 
-fn address(text: &str) -> u32 {
-    text.parse::<std::net::Ipv4Addr>().map_or(0, u32::from)
+/// The family of an address or prefix, as afi-safi call it.
+fn family(text: &str) -> &'static str {
+    if text.contains(':') { "ipv6-unicast" } else { "ipv4-unicast" }
 }
 
-fn split(prefix: &str) -> (u32, u32) {
+/// Left-aligned, so that prefixes of both families are compared likewise.
+fn address(text: &str) -> u128 {
+    match text.parse() {
+        Ok(std::net::IpAddr::V4(four)) => u128::from(u32::from(four)) << 96,
+        Ok(std::net::IpAddr::V6(six)) => u128::from(six),
+        Err(_) => 0,
+    }
+}
+
+fn split(prefix: &str) -> (u128, u32) {
     let (net, len) = prefix.split_once('/').unwrap();
     (address(net), len.parse().unwrap())
 }
 
 fn inside(prefix: &str, of: &str) -> bool {
     let ((a, la), (b, lb)) = (split(prefix), split(of));
-    la >= lb && (lb == 0 || (a ^ b) >> (32 - lb) == 0)
+    family(prefix) == family(of) && la >= lb && (lb == 0 || (a ^ b) >> (128 - lb) == 0)
+}
+
+fn host(address: &str) -> String {
+    format!("{address}/{}", if address.contains(':') { 128 } else { 32 })
+}
+
+fn number_of(address: &str) -> String {
+    address.replace(['.', ':'], "")
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
@@ -140,9 +158,6 @@ fn in_set(policies: &Value, set: &str, prefix: &str) -> bool {
     let (_, len) = split(prefix);
     list(set, "prefix").iter().any(|entry| {
         let of = entry["ip-prefix"].as_str().unwrap();
-        if of.contains(':') {
-            return false;
-        }
         let lengths = match entry["mask-length-range"].as_str() {
             Some("exact") | None => (split(of).1, split(of).1),
             Some(range) => {
@@ -205,7 +220,7 @@ impl Made<'_> {
             let all = received.get(prefix).cloned().unwrap_or_default();
             let (paths, lost) = self.prefix(instance, prefix, all, &network, &mut table);
             for path in paths {
-                let attr = path.neighbor.replace('.', "");
+                let attr = number_of(&path.neighbor);
                 rib.0.push(
                     json!({"prefix": prefix, "neighbor": path.neighbor, "path-id": 0, "attr-id": attr}),
                 );
@@ -237,39 +252,54 @@ impl Made<'_> {
             let prefix = format!("10.{}.{}.0/24", index / 256, index % 256);
             table.routes.push(route(&prefix, ("bgp", "bgp_mgr", 170), true, (&subnet, instance), None));
         }
-        let total = table.routes.len();
-        let active = table.routes.iter().filter(|route| route["active"] == true).count();
         let attributes: Vec<Value> = network
             .speakers
             .iter()
             .map(|speaker| {
-                json!({"index": speaker.address.replace('.', ""),
+                json!({"index": number_of(&speaker.address),
             "origin": "igp", "next-hop": speaker.address, "local-pref": 100,
             "as-path": {"segment": [{"as-path-index": 0, "type": "as-sequence", "member": [speaker.asn]}]}})
             })
             .collect();
-        let inner = json!({"rib-in-out": {"rib-in-pre": {"route": rib.0}, "rib-in-post": {"route": rib.1}}});
         let mut bgp_rib = Map::new();
-        if self.switch.release() >= (24, 10) {
-            bgp_rib.insert(
-                "afi-safi".into(),
-                json!([{"afi-safi-name": "srl_nokia-common:ipv4-unicast", "ipv4-unicast": inner}]),
+        let mut families = Vec::new();
+        let mut route_table = Map::new();
+        for name in ["ipv4-unicast", "ipv6-unicast"] {
+            let of = |routes: &[Value], leaf: &str| -> Vec<Value> {
+                routes
+                    .iter()
+                    .filter(|route| route[leaf].as_str().is_some_and(|text| family(text) == name))
+                    .cloned()
+                    .collect()
+            };
+            let inner = json!({"rib-in-out": {"rib-in-pre": {"route": of(&rib.0, "prefix")}, "rib-in-post": {"route": of(&rib.1, "prefix")}}});
+            if self.switch.release() >= (24, 10) {
+                families.push(json!({"afi-safi-name": format!("srl_nokia-common:{name}"), name: inner}));
+            } else {
+                bgp_rib.insert(name.into(), inner);
+            }
+            let routes =
+                of(&table.routes, if name == "ipv4-unicast" { "ipv4-prefix" } else { "ipv6-prefix" });
+            let active = routes.iter().filter(|route| route["active"] == true).count();
+            let total = routes.len().to_string();
+            route_table.insert(
+                name.into(),
+                json!({"route": routes, "statistics": {"active-routes": active, "total-routes": total,
+                "resilient-hash-routes": 0, "fib-failed-routes": 0, "active-routes-with-ecmp": chosen}}),
             );
-        } else {
-            bgp_rib.insert("ipv4-unicast".into(), inner);
         }
+        if !families.is_empty() {
+            bgp_rib.insert("afi-safi".into(), families.into());
+        }
+        route_table.insert("next-hop-group".into(), table.groups.into());
+        route_table.insert("next-hop".into(), table.hops.into());
         bgp_rib.insert("attr-sets".into(), json!({"attr-set": attributes}));
         let neighbors = std::mem::take(&mut neighbors);
         self.instances.push(json!({
             "name": instance["name"],
             "protocols": {"bgp": {"neighbor": neighbors}},
             "bgp-rib": bgp_rib,
-            "route-table": {
-                "ipv4-unicast": {"route": table.routes, "statistics": {"active-routes": active, "total-routes": total.to_string(),
-                    "resilient-hash-routes": 0, "fib-failed-routes": 0, "active-routes-with-ecmp": chosen}},
-                "next-hop-group": table.groups,
-                "next-hop": table.hops,
-            },
+            "route-table": route_table,
         }));
     }
 
@@ -277,10 +307,16 @@ impl Made<'_> {
     fn sessions(&self, bgp: &Value, network: &Network) -> (Vec<Value>, BTreeMap<String, Vec<Received>>) {
         let mut neighbors = Vec::new();
         let mut received: BTreeMap<String, Vec<Received>> = BTreeMap::new();
-        let enabled = list(bgp, "afi-safi").iter().any(|family| {
-            family["afi-safi-name"].as_str().is_some_and(|name| name.ends_with("ipv4-unicast"))
-                && family["admin-state"] == "enable"
-        });
+        let said = |of: &Value, name: &str| -> Option<bool> {
+            let found = list(of, "afi-safi")
+                .iter()
+                .find(|one| one["afi-safi-name"].as_str().is_some_and(|n| n.ends_with(name)));
+            found.and_then(|one| Some(one["admin-state"].as_str()? == "enable"))
+        };
+        // What a neighbour says of a family goes before what its group and BGP say.
+        let carries = |levels: [&Value; 3], name: &str| {
+            levels.into_iter().find_map(|of| said(of, name)).unwrap_or(false)
+        };
         let own = bgp["autonomous-system"].as_u64().unwrap_or(0);
         let configured = list(bgp, "neighbor")
             .iter()
@@ -289,7 +325,7 @@ impl Made<'_> {
             configured.map(|(peer, neighbor)| (peer, (neighbor, false))).collect();
         for range in list(&bgp["dynamic-neighbors"]["accept"], "match") {
             for speaker in &network.speakers {
-                let inside = inside(&format!("{}/32", speaker.address), range["prefix"].as_str().unwrap());
+                let inside = inside(&host(&speaker.address), range["prefix"].as_str().unwrap());
                 let allowed = list(range, "allowed-peer-as").iter().filter_map(Value::as_str).any(|word| {
                     match word.split_once("..") {
                         Some((a, b)) => {
@@ -315,15 +351,20 @@ impl Made<'_> {
             };
             let asn = leaf("peer-as").as_u64().unwrap_or(0);
             let speaker = network.speakers.iter().find(|speaker| speaker.address == peer);
-            let limit = list(&group, "afi-safi").iter().find_map(|family| {
-                let unicast = &family["ipv4-unicast"];
-                unicast["prefix-limit-received"]["max-received-routes"]
-                    .as_u64()
-                    .or(unicast["prefix-limit"]["max-received-routes"].as_u64())
+            let over = ["ipv4-unicast", "ipv6-unicast"].iter().any(|name| {
+                let limit = list(&group, "afi-safi").iter().find_map(|family| {
+                    let unicast = &family[*name];
+                    unicast["prefix-limit-received"]["max-received-routes"]
+                        .as_u64()
+                        .or(unicast["prefix-limit"]["max-received-routes"].as_u64())
+                });
+                let told = |speaker: &Speaker| {
+                    speaker.announces.iter().filter(|prefix| family(prefix) == *name).count() as u64
+                };
+                speaker.zip(limit).is_some_and(|(speaker, limit)| told(speaker) > limit)
             });
-            let over =
-                speaker.zip(limit).is_some_and(|(speaker, limit)| speaker.announces.len() as u64 > limit);
-            let up = enabled
+            let levels = [&neighbor, &group, bgp];
+            let up = ["ipv4-unicast", "ipv6-unicast"].iter().any(|name| carries(levels, name))
                 && !over
                 && speaker.is_some_and(|speaker| speaker.up && speaker.asn == asn)
                 && leaf("admin-state") != "disable";
@@ -341,7 +382,8 @@ impl Made<'_> {
                 continue;
             }
             let chain = names(&leaf("import-policy"));
-            for prefix in &speaker.unwrap().announces {
+            let told = speaker.unwrap().announces.iter().filter(|prefix| carries(levels, family(prefix)));
+            for prefix in told {
                 let rejected = !accepts(&self.switch.running["routing-policy"], &chain, prefix, external);
                 received.entry(prefix.clone()).or_default().push(Received {
                     neighbor: peer.clone(),
@@ -368,7 +410,7 @@ impl Made<'_> {
         let release = self.switch.release();
         let multipath = list(bgp, "afi-safi")
             .iter()
-            .find(|f| f["afi-safi-name"].as_str().is_some_and(|n| n.ends_with("ipv4-unicast")))
+            .find(|f| f["afi-safi-name"].as_str().is_some_and(|n| n.ends_with(family(prefix))))
             .map(|f| f["multipath"].clone())
             .unwrap_or_default();
         let external = paths.iter().find(|path| !path.rejected).is_some_and(|path| path.external);
@@ -434,9 +476,7 @@ impl Made<'_> {
         let release = self.switch.release();
         let covering = list(&instance["ip-load-balancing"], "resilient-hash-prefix")
             .iter()
-            .filter(|entry| {
-                entry["ip-prefix"].as_str().is_some_and(|of| !of.contains(':') && inside(prefix, of))
-            })
+            .filter(|entry| entry["ip-prefix"].as_str().is_some_and(|of| inside(prefix, of)))
             .max_by_key(|entry| split(entry["ip-prefix"].as_str().unwrap()).1);
         let sized = covering.and_then(|entry| entry["max-paths"].as_u64());
         let resilient = sized.is_some() && fault != Some(Fault::NotResilient);
@@ -450,7 +490,7 @@ impl Made<'_> {
             card.push(
                 json!({"id": id, "next-hop": hop, "oper-state": if unused { "up-unused" } else { "up" }}),
             );
-            let tunnel = json!({"ip-prefix": format!("{member}/32"), "tunnel-type": "srl_nokia-common:vxlan", "tunnel-owner": "vxlan_mgr", "tunnel-id": 1});
+            let tunnel = json!({"ip-prefix": host(member), "tunnel-type": "srl_nokia-common:vxlan", "tunnel-owner": "vxlan_mgr", "tunnel-id": 1});
             let resolving = json!({"next-hop-group": "1", "ip-prefix": "192.168.1.0/24", "route-type": "srl_nokia-common:local", "route-owner": "net_inst_mgr"});
             let mut leaf = json!({"index": hop, "resource-allocation-failed": false, "type": "srl_nokia-ip-route-tables:indirect", "ip-address": member});
             let (name, what) =
@@ -521,7 +561,8 @@ fn route(
     fault: Option<(Option<&Fault>, bool)>,
 ) -> Value {
     let fault = fault.and_then(|(fault, older)| Some((fault?, older)));
-    json!({"ipv4-prefix": prefix, "route-type": format!("srl_nokia-common:{kind}"), "route-owner": owner, "id": 0,
+    let key = if family(prefix) == "ipv4-unicast" { "ipv4-prefix" } else { "ipv6-prefix" };
+    json!({key: prefix, "route-type": format!("srl_nokia-common:{kind}"), "route-owner": owner, "id": 0,
         "origin-network-instance": instance["name"], "metric": 0, "preference": preference, "active": active,
         "last-app-update": stamp(Duration::from_secs(5)), "next-hop-group": group, "next-hop-group-network-instance": instance["name"],
         "resilient-hash": false, "fib-programming": written(fault)})

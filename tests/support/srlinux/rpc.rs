@@ -133,8 +133,11 @@ fn by_prefix(state: &Value) -> HashMap<String, Value> {
     let mut routes: HashMap<String, Value> = HashMap::new();
     for instance in state["network-instance"].as_array().into_iter().flatten() {
         let name = instance["name"].as_str().unwrap_or_default();
-        for route in instance["route-table"]["ipv4-unicast"]["route"].as_array().into_iter().flatten() {
-            let key = format!("{name} {}", route["ipv4-prefix"].as_str().unwrap_or_default());
+        let of_family =
+            |family: &str| instance["route-table"][family]["route"].as_array().into_iter().flatten();
+        for route in of_family("ipv4-unicast").chain(of_family("ipv6-unicast")) {
+            let prefix = route["ipv4-prefix"].as_str().or(route["ipv6-prefix"].as_str());
+            let key = format!("{name} {}", prefix.unwrap_or_default());
             let entry = routes.entry(key).or_insert_with(|| json!({"route": []}));
             entry["route"].as_array_mut().unwrap().push(route.clone());
         }
