@@ -577,6 +577,27 @@ fn both_families_are_peered_and_verified() {
 }
 
 #[test]
+fn nodes_that_come_by_themselves_are_taken_in_and_verified() {
+    let bench = Bench::new(Listen::Unix);
+    bench.write(
+        "bundle/switch.yaml",
+        &SETTINGS.replace("peerAsn: internal", "peerAsn: external\n  mode: listen"),
+    );
+    bench.emulator.network(|network| {
+        let external = |n: u8| Speaker::new(&format!("192.168.1.1{n}"), 65100 + u64::from(n), &[VIP]);
+        // The third one is nobody's node, and no part of the subnet.
+        network.speakers = [1, 2].map(external).into();
+        network.speakers.push(Speaker::new("192.168.2.13", 65103, &[VIP]));
+    });
+    let agent = bench.agent();
+    bench.applied();
+    agent.vip_is("ok", "");
+    bench.emulator.network(|network| network.speakers[1].up = false);
+    let verdict = agent.vip_is("diverged", "SessionDown");
+    assert!(verdict["vips"][0]["message"].as_str().unwrap().contains("inside a listen range"), "{verdict}");
+}
+
+#[test]
 fn a_commit_that_overtook_a_lost_one_is_not_taken_for_ours() {
     let bench = Bench::new(Listen::Unix);
     let agent = bench.agent();
