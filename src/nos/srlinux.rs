@@ -96,16 +96,16 @@ impl SrlinuxDriver {
         drop(files::remove(&self.memo));
     }
 
-    /// The newest commit, and the one that is not confirmed.
-    async fn commits(&self) -> Result<(u64, Option<Unconfirmed>), NosError> {
+    async fn all_commits(&self) -> Result<Vec<Value>, NosError> {
         let path = "/system/configuration/commit[id=*]".to_owned();
         let answers: Vec<Value> = self.server.get("state", [path], ANSWER).await.map_err(error)?;
         let list = answers.into_iter().next().unwrap_or_default();
-        let list = member(&list, "commit").and_then(Value::as_array).cloned().unwrap_or_default();
-        let id = |commit: &Value| -> Option<u64> {
-            let id = commit.get("id")?;
-            id.as_u64().or_else(|| id.as_str()?.parse().ok())
-        };
+        Ok(member(&list, "commit").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
+    /// The newest commit, and the one that is not confirmed.
+    async fn commits(&self) -> Result<(u64, Option<Unconfirmed>), NosError> {
+        let list = self.all_commits().await?;
         let newest = list.iter().filter_map(id).max().unwrap_or(0);
         let pending = list
             .iter()
@@ -126,6 +126,13 @@ impl SrlinuxDriver {
                 Ok(pending.id > after && self.changes_nothing(&commands).await?)
             }
         }
+    }
+
+    /// Whether the switch has accepted a commit for good.
+    async fn stands(&self, commit: u64) -> Result<bool, NosError> {
+        let list = self.all_commits().await?;
+        let found = list.iter().find(|one| id(one) == Some(commit));
+        Ok(found.is_some_and(|one| one.get("status").and_then(Value::as_str) == Some("complete")))
     }
 
     async fn tools(&self, verb: &str) -> Result<(), NosError> {
@@ -161,6 +168,11 @@ impl SrlinuxDriver {
         let word = |index: usize| answers.get(index).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(release::platform(&word(0), &word(1)))
     }
+}
+
+fn id(commit: &Value) -> Option<u64> {
+    let id = commit.get("id")?;
+    id.as_u64().or_else(|| id.as_str()?.parse().ok())
 }
 
 fn is_nothing(value: &Value) -> bool {
@@ -387,7 +399,16 @@ impl NosDriver for SrlinuxDriver {
         let (_, pending) = self.commits().await?;
         match pending {
             Some(pending) if self.is_ours(&pending).await? => {
-                self.tools("confirmed-accept").await?;
+                match self.tools("confirmed-accept").await {
+                    Ok(()) => {}
+                    // Lost is the answer, or the question: the switch knows which.
+                    Err(lost @ NosError::Unreachable { .. }) => {
+                        if !self.stands(pending.id).await? {
+                            return Err(lost);
+                        }
+                    }
+                    Err(other) => return Err(other),
+                }
                 self.forget();
                 Ok(())
             }

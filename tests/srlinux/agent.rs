@@ -598,6 +598,25 @@ fn nodes_that_come_by_themselves_are_taken_in_and_verified() {
 }
 
 #[test]
+fn an_acceptance_whose_answer_is_lost_is_one() {
+    let bench = Bench::new(Listen::Unix);
+    bench.emulator.knobs(|knobs| knobs.accept_unheard = true);
+    let agent = bench.agent();
+    bench.applied();
+    wait_for("accepted once", || {
+        let unheard = bench.emulator.lock().knobs.accept_unheard;
+        let statuses = bench.emulator.statuses();
+        if !unheard && statuses == ["complete"] {
+            Ok(())
+        } else {
+            Err(format!("{statuses:?}\n{}", agent.said()))
+        }
+    });
+    agent.log_has("applied, read back and saved");
+    assert_eq!(bench.emulator.statuses(), ["complete"], "{}", agent.said());
+}
+
+#[test]
 fn a_commit_that_overtook_a_lost_one_is_not_taken_for_ours() {
     let bench = Bench::new(Listen::Unix);
     let agent = bench.agent();

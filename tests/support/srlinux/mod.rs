@@ -35,6 +35,8 @@ pub struct Knobs {
     pub drop_after: u32,
     /// The next request of this method is carried out, and then cut off without an answer.
     pub drop_after_method: Option<String>,
+    /// The next acceptance is carried out, and its answer lost.
+    pub accept_unheard: bool,
     /// The next change is lost on its way, and somebody's commit, with a timer of a minute, comes instead.
     pub overtaken_by: Option<String>,
     /// So many requests get this error, with status 200.
