@@ -11,15 +11,17 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::change::dialect::srlinux::{self as dialect, OWNER, release};
 use crate::change::diff::{Candidate, Checked, Complaint, Journal, Plan, Running};
-use crate::files;
 use crate::intent::platform::Platform;
 use crate::jsonrpc::{Error, Sent, Server};
 use crate::nos::{Hold, NosDriver, NosError, Validator, ValidatorError};
+
+mod commits;
+
+use commits::{Pending, busy};
 
 /// A busy management server takes some seconds for its whole configuration.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -27,25 +29,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 const COMMIT: Duration = Duration::from_secs(60);
 /// The shortest timer that the switch is given, seconds.
 const SHORTEST: u64 = 5;
-
-/// What must outlive us about a commit under way.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Pending {
-    /// The newest commit before ours.
-    after: u64,
-    /// Ours, once it is known.
-    id: Option<u64>,
-    /// What was sent, until then.
-    #[serde(default)]
-    commands: Vec<Value>,
-}
-
-/// A commit that waits for its confirmation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Unconfirmed {
-    id: u64,
-    who: String,
-}
 
 /// One switch.
 #[derive(Debug)]
@@ -76,63 +59,6 @@ impl SrlinuxDriver {
             platform: None,
             sent: true,
         }
-    }
-
-    fn recorded(&self) -> Option<Pending> {
-        serde_json::from_slice(&std::fs::read(&self.memo).ok()?).ok()
-    }
-
-    fn record(&self, pending: &Pending) -> Result<(), NosError> {
-        let failed = |source| NosError::Unreachable {
-            what: format!("{} cannot be written", self.memo.display()),
-            source,
-        };
-        let bytes = serde_json::to_vec(pending).map_err(|error| failed(error.into()))?;
-        files::replace_private(&self.memo, &bytes).map_err(failed)
-    }
-
-    fn forget(&self) {
-        // Left behind it would only name a commit that is settled.
-        drop(files::remove(&self.memo));
-    }
-
-    async fn all_commits(&self) -> Result<Vec<Value>, NosError> {
-        let path = "/system/configuration/commit[id=*]".to_owned();
-        let answers: Vec<Value> = self.server.get("state", [path], ANSWER).await.map_err(error)?;
-        let list = answers.into_iter().next().unwrap_or_default();
-        Ok(member(&list, "commit").and_then(Value::as_array).cloned().unwrap_or_default())
-    }
-
-    /// The newest commit, and the one that is not confirmed.
-    async fn commits(&self) -> Result<(u64, Option<Unconfirmed>), NosError> {
-        let list = self.all_commits().await?;
-        let newest = list.iter().filter_map(id).max().unwrap_or(0);
-        let pending = list
-            .iter()
-            .filter(|commit| commit.get("status").and_then(Value::as_str) == Some("unconfirmed"))
-            .find_map(|commit| {
-                let word = |name: &str| commit.get(name).and_then(Value::as_str);
-                let who = ["username", "user", "name", "session-type"].into_iter().find_map(word);
-                Some(Unconfirmed { id: id(commit)?, who: who.unwrap_or("somebody").to_owned() })
-            });
-        Ok((newest, pending))
-    }
-
-    async fn is_ours(&self, pending: &Unconfirmed) -> Result<bool, NosError> {
-        match self.recorded() {
-            None => Ok(false),
-            Some(Pending { id: Some(id), .. }) => Ok(id == pending.id),
-            Some(Pending { after, id: None, commands }) => {
-                Ok(pending.id > after && self.changes_nothing(&commands).await?)
-            }
-        }
-    }
-
-    /// Whether the switch has accepted a commit for good.
-    async fn stands(&self, commit: u64) -> Result<bool, NosError> {
-        let list = self.all_commits().await?;
-        let found = list.iter().find(|one| id(one) == Some(commit));
-        Ok(found.is_some_and(|one| one.get("status").and_then(Value::as_str) == Some("complete")))
     }
 
     async fn tools(&self, verb: &str) -> Result<(), NosError> {
@@ -170,11 +96,6 @@ impl SrlinuxDriver {
     }
 }
 
-fn id(commit: &Value) -> Option<u64> {
-    let id = commit.get("id")?;
-    id.as_u64().or_else(|| id.as_str()?.parse().ok())
-}
-
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -183,10 +104,6 @@ fn is_nothing(value: &Value) -> bool {
         Value::Array(items) => items.iter().all(is_nothing),
         _ => false,
     }
-}
-
-fn busy(pending: &Unconfirmed) -> NosError {
-    NosError::Busy { who: format!("commit {} of {} is not confirmed yet", pending.id, pending.who) }
 }
 
 /// A member by its name, with or without its module.
