@@ -11,7 +11,7 @@ use crate::lab::{Api, Lab, eventually, wait_for};
 use crate::metallb::{Crds, Kind, Metallb, Rule, balancer, crds, vip};
 use crate::release::Release;
 
-const SOON: Duration = Duration::from_secs(180);
+const SOON: Duration = Duration::from_secs(90);
 const POOL: &str = "203.0.113.0/26";
 const WORKERS: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
 /// All that a speaker reads.

@@ -10,7 +10,7 @@ use crate::lab::{Agent, Api, Lab, wait_for};
 use crate::metallb::{Crds, Kind, Metallb, advertise, balancer, crds, vip as address_of};
 use crate::release::Release;
 
-const SOON: Duration = Duration::from_secs(180);
+const SOON: Duration = Duration::from_secs(90);
 const POOL: &str = "203.0.113.64/26";
 
 /// The hops of leaf1's kernel.

@@ -123,7 +123,7 @@ pub fn advertise(lab: &Lab, addresses: &[&str], fields: &Value) {
 /// The address that MetalLB's controller gave to a Service of namespace `default`, as a prefix.
 pub fn vip(lab: &Lab, service: &str) -> String {
     let mut vip = String::new();
-    wait_for("an address for the Service", Duration::from_secs(180), || {
+    wait_for("an address for the Service", Duration::from_secs(90), || {
         let service = lab.get(&["service", service]);
         let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
         vip = format!("{}/32", address.ok_or_else(|| service["status"].to_string())?);
