@@ -79,7 +79,7 @@ pub fn remark(
 /// Why flows move, with the word of the closed list first.
 fn cause(platform: &Platform) -> String {
     let release = platform.release.map(|release| format!(" {release}")).unwrap_or_default();
-    let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
+    let chassis = platform.chassis_name();
     match platform.resilience {
         None => "what this NOS can do is not known".to_owned(),
         Some(cause @ Resilience::UnsupportedByFRR) => {

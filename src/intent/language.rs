@@ -161,7 +161,7 @@ fn srlinux_fit(candidate: Candidate, platform: &Platform) -> Result<Fitted, Refu
     })?;
     if let Some(cause @ (Resilience::UnsupportedPlatform | Resilience::UnknownPlatform)) = platform.resilience
     {
-        let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
+        let chassis = platform.chassis_name();
         issues.extend(srlinux::rules::without_resilience(&mut document).into_iter().map(|prefix| {
             Issue::new(
                 format!("resilient-hash-prefix {prefix}"),
@@ -199,7 +199,7 @@ fn srlinux_remarks(settings: &SwitchSettings, platform: &Platform) -> Vec<Issue>
     if let (Some(_), Some(cause @ (Resilience::UnsupportedPlatform | Resilience::UnknownPlatform))) =
         (&settings.resilient_hash, platform.resilience)
     {
-        let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
+        let chassis = platform.chassis_name();
         say("resilientHash", "ResilienceMissing", format!("{cause:?}: {chassis}; none is configured"));
     }
     if let (Some(hash), Some(Resilience::Native), Some(ceilings)) =
@@ -208,7 +208,7 @@ fn srlinux_remarks(settings: &SwitchSettings, platform: &Platform) -> Vec<Issue>
         let wanted = (hash.max_paths, hash.buckets_per_path);
         let fits = ceilings.group(wanted.0, wanted.1);
         if fits != wanted {
-            let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
+            let chassis = platform.chassis_name();
             let message = format!(
                 "{} next-hops with {} buckets each are more than a group of {chassis} has ({} next-hops, {} buckets); {} with {} are configured",
                 wanted.0, wanted.1, ceilings.resilient_paths, ceilings.buckets, fits.0, fits.1

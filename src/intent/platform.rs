@@ -26,6 +26,13 @@ pub struct Ceilings {
     pub buckets: u16,
 }
 
+impl Platform {
+    /// The chassis as messages name it.
+    pub fn chassis_name(&self) -> &str {
+        self.chassis.as_deref().unwrap_or("this chassis")
+    }
+}
+
 impl Ceilings {
     /// A resilient group as wanted, as far as the chassis goes: next-hops first, then buckets for each.
     pub fn group(self, paths: u16, buckets: u16) -> (u16, u16) {

@@ -283,10 +283,12 @@ impl NosDriver for SrlinuxDriver {
             return Ok(Vec::new());
         }
         let mut params = json!({"datastore": "candidate", "commands": commands});
-        let (after, _) = self.commits().await?;
+        let mut held_after = None;
         if let Hold::For(window) = hold {
             params["confirm-timeout"] = window.as_secs().max(SHORTEST).into();
+            let (after, _) = self.commits().await?;
             self.record(&Pending { after, id: None, commands })?;
+            held_after = Some(after);
         }
         match self.server.write("set", params, COMMIT).await {
             Ok(_) => {}
@@ -297,9 +299,7 @@ impl NosDriver for SrlinuxDriver {
             // It may have arrived: the memo stays.
             Err(unknown) => return Err(error(unknown)),
         }
-        if hold == Hold::None {
-            return Ok(Vec::new());
-        }
+        let Some(after) = held_after else { return Ok(Vec::new()) };
         let (_, pending) = self.commits().await?;
         match pending {
             // It was answered, so what is newer is ours, whatever the switch made of it.

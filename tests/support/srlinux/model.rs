@@ -83,6 +83,19 @@ fn family(text: &str) -> &'static str {
     if text.contains(':') { "ipv6-unicast" } else { "ipv4-unicast" }
 }
 
+const FAMILIES: [&str; 2] = ["ipv4-unicast", "ipv6-unicast"];
+
+/// What `of` says of a family.
+fn said<'a>(of: &'a Value, name: &str) -> Option<&'a Value> {
+    let is_it = |one: &&Value| one["afi-safi-name"].as_str().is_some_and(|found| found.ends_with(name));
+    list(of, "afi-safi").iter().find(is_it)
+}
+
+/// The key of a family's routes.
+fn prefix_key(name: &str) -> &'static str {
+    if name == "ipv4-unicast" { "ipv4-prefix" } else { "ipv6-prefix" }
+}
+
 /// Left-aligned, so that prefixes of both families are compared likewise.
 fn address(text: &str) -> u128 {
     match text.parse() {
@@ -264,7 +277,7 @@ impl Made<'_> {
         let mut bgp_rib = Map::new();
         let mut families = Vec::new();
         let mut route_table = Map::new();
-        for name in ["ipv4-unicast", "ipv6-unicast"] {
+        for name in FAMILIES {
             let of = |routes: &[Value], leaf: &str| -> Vec<Value> {
                 routes
                     .iter()
@@ -278,8 +291,7 @@ impl Made<'_> {
             } else {
                 bgp_rib.insert(name.into(), inner);
             }
-            let routes =
-                of(&table.routes, if name == "ipv4-unicast" { "ipv4-prefix" } else { "ipv6-prefix" });
+            let routes = of(&table.routes, prefix_key(name));
             let active = routes.iter().filter(|route| route["active"] == true).count();
             let total = routes.len().to_string();
             route_table.insert(
@@ -307,15 +319,10 @@ impl Made<'_> {
     fn sessions(&self, bgp: &Value, network: &Network) -> (Vec<Value>, BTreeMap<String, Vec<Received>>) {
         let mut neighbors = Vec::new();
         let mut received: BTreeMap<String, Vec<Received>> = BTreeMap::new();
-        let said = |of: &Value, name: &str| -> Option<bool> {
-            let found = list(of, "afi-safi")
-                .iter()
-                .find(|one| one["afi-safi-name"].as_str().is_some_and(|n| n.ends_with(name)));
-            found.and_then(|one| Some(one["admin-state"].as_str()? == "enable"))
-        };
         // What a neighbour says of a family goes before what its group and BGP say.
         let carries = |levels: [&Value; 3], name: &str| {
-            levels.into_iter().find_map(|of| said(of, name)).unwrap_or(false)
+            let state = levels.into_iter().find_map(|of| said(of, name)?["admin-state"].as_str());
+            state == Some("enable")
         };
         let own = bgp["autonomous-system"].as_u64().unwrap_or(0);
         let configured = list(bgp, "neighbor")
@@ -351,7 +358,7 @@ impl Made<'_> {
             };
             let asn = leaf("peer-as").as_u64().unwrap_or(0);
             let speaker = network.speakers.iter().find(|speaker| speaker.address == peer);
-            let over = ["ipv4-unicast", "ipv6-unicast"].iter().any(|name| {
+            let over = FAMILIES.iter().any(|name| {
                 let limit = list(&group, "afi-safi").iter().find_map(|family| {
                     let unicast = &family[*name];
                     unicast["prefix-limit-received"]["max-received-routes"]
@@ -364,7 +371,7 @@ impl Made<'_> {
                 speaker.zip(limit).is_some_and(|(speaker, limit)| told(speaker) > limit)
             });
             let levels = [&neighbor, &group, bgp];
-            let up = ["ipv4-unicast", "ipv6-unicast"].iter().any(|name| carries(levels, name))
+            let up = FAMILIES.iter().any(|name| carries(levels, name))
                 && !over
                 && speaker.is_some_and(|speaker| speaker.up && speaker.asn == asn)
                 && leaf("admin-state") != "disable";
@@ -408,11 +415,7 @@ impl Made<'_> {
     ) -> (Vec<Received>, &'static str) {
         let bgp = &instance["protocols"]["bgp"];
         let release = self.switch.release();
-        let multipath = list(bgp, "afi-safi")
-            .iter()
-            .find(|f| f["afi-safi-name"].as_str().is_some_and(|n| n.ends_with(family(prefix))))
-            .map(|f| f["multipath"].clone())
-            .unwrap_or_default();
+        let multipath = said(bgp, family(prefix)).map(|found| found["multipath"].clone()).unwrap_or_default();
         let external = paths.iter().find(|path| !path.rejected).is_some_and(|path| path.external);
         let most = match release {
             r if r < (24, 7) => multipath["max-paths-level-1"].as_u64(),
@@ -561,8 +564,7 @@ fn route(
     fault: Option<(Option<&Fault>, bool)>,
 ) -> Value {
     let fault = fault.and_then(|(fault, older)| Some((fault?, older)));
-    let key = if family(prefix) == "ipv4-unicast" { "ipv4-prefix" } else { "ipv6-prefix" };
-    json!({key: prefix, "route-type": format!("srl_nokia-common:{kind}"), "route-owner": owner, "id": 0,
+    json!({prefix_key(family(prefix)): prefix, "route-type": format!("srl_nokia-common:{kind}"), "route-owner": owner, "id": 0,
         "origin-network-instance": instance["name"], "metric": 0, "preference": preference, "active": active,
         "last-app-update": stamp(Duration::from_secs(5)), "next-hop-group": group, "next-hop-group-network-instance": instance["name"],
         "resilient-hash": false, "fib-programming": written(fault)})

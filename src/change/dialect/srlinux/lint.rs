@@ -58,18 +58,19 @@ pub fn lint(text: &str) -> Vec<Lint> {
         return Vec::new();
     };
     let mut lints = Vec::new();
-    let mut say = |path: &Path, rule: Rule, message: String| {
+    let mut say = |path: &[Node], rule: Rule, message: String| {
         lints.push(Lint { path: show(path), rule, message });
     };
+    let units = units(&found);
+    let groups = groups(&units);
     for (bgp, own) in autonomous_systems(&found) {
         if is_reserved(own) {
             say(&bgp, Rule::ReservedAsn, format!("autonomous-system {own} is reserved (RFC 7300)"));
         }
-        multipath(&found, &bgp, &mut say);
+        multipath(&found, &units, &groups, &bgp, &mut say);
         shared_router_id(&found, &bgp, &mut say);
     }
-    let units = units(&found);
-    sessions(&found, &units, &mut say);
+    sessions(&found, &units, &groups, &mut say);
     for (path, _) in units.iter().filter(|(_, kind)| **kind == Kind::Policy) {
         accepts_all(&found, path, &mut say);
     }
@@ -83,28 +84,47 @@ fn autonomous_systems(found: &Leaves) -> BTreeMap<Path, u64> {
     found.keys().filter_map(of).collect()
 }
 
-fn multipath(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
+/// The groups, by the BGP that they lie in and their names.
+type Groups<'a> = BTreeMap<(&'a [Node], &'a str), &'a Path>;
+
+fn groups(units: &BTreeMap<Path, Kind>) -> Groups<'_> {
+    let groups = units.iter().filter(|(_, kind)| **kind == Kind::Group);
+    groups.filter_map(|(path, _)| Some(((bgp_of(path)?, key(path)?), path))).collect()
+}
+
+/// What a session inherits from and itself, outermost first: BGP, its group, the member.
+fn levels<'a>(found: &Leaves, groups: &Groups<'a>, member: &'a Path) -> Vec<&'a [Node]> {
+    let bgp = bgp_of(member);
+    let around = bgp.zip(group(found, member)).and_then(|of| groups.get(&of));
+    bgp.into_iter().chain(around.map(|group| group.as_slice())).chain([member.as_slice()]).collect()
+}
+
+fn peer_as<'a>(found: &'a Leaves, levels: &[&[Node]]) -> Option<&'a Value> {
+    levels.iter().rev().find_map(|level| leaf(found, level, "peer-as"))
+}
+
+fn multipath(
+    found: &Leaves,
+    units: &BTreeMap<Path, Kind>,
+    groups: &Groups<'_>,
+    bgp: &Path,
+    say: &mut impl FnMut(&[Node], Rule, String),
+) {
     let own = leaf(found, bgp, "autonomous-system");
-    let units = units(found);
-    let here = |kinds: &'static [Kind]| {
-        units.iter().filter(move |(path, kind)| kinds.contains(kind) && bgp_of(path) == Some(bgp.as_slice()))
-    };
-    let groups: BTreeMap<&str, &Path> =
-        here(&[Kind::Group]).filter_map(|(path, _)| Some((key(path)?, path))).collect();
     let (mut internal, mut external, mut all) = (0, 0, 0);
-    for (path, kind) in here(&[Kind::Neighbor, Kind::Range]) {
-        if *kind == Kind::Range {
+    for (path, kind) in units.iter().filter(|(path, _)| bgp_of(path) == Some(bgp.as_slice())) {
+        match kind {
             // Of many, and of an AS that its own list says.
-            all += 2;
-            continue;
-        }
-        all += 1;
-        let around = group(found, path).and_then(|name| groups.get(name));
-        let peer = leaf(found, path, "peer-as").or_else(|| leaf(found, around?, "peer-as"));
-        match peer {
-            Some(peer) if Some(peer) == own => internal += 1,
-            Some(_) => external += 1,
-            None => {}
+            Kind::Range => all += 2,
+            Kind::Neighbor => {
+                all += 1;
+                match peer_as(found, &levels(found, groups, path)) {
+                    Some(peer) if Some(peer) == own => internal += 1,
+                    Some(_) => external += 1,
+                    None => {}
+                }
+            }
+            Kind::Policy | Kind::Resilient | Kind::Group | Kind::Interface => {}
         }
     }
     let most = |of: &[&str]| {
@@ -128,7 +148,7 @@ fn multipath(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&Path, Rule, Strin
 }
 
 /// An address that several switches have: the anycast gateway of a subnet.
-fn shared_router_id(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
+fn shared_router_id(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&[Node], Rule, String)) {
     let Some(id) = leaf(found, bgp, "router-id").map(word) else { return };
     let anycast = found.iter().find(|(path, value)| {
         path.last().is_some_and(|step| step.name == "anycast-gw")
@@ -148,27 +168,25 @@ fn shared_router_id(found: &Leaves, bgp: &Path, say: &mut impl FnMut(&Path, Rule
 }
 
 /// The peers' AS, and whether anything can come in and go out: of a group, and of members that differ from theirs.
-fn sessions(found: &Leaves, units: &BTreeMap<Path, Kind>, say: &mut impl FnMut(&Path, Rule, String)) {
+fn sessions(
+    found: &Leaves,
+    units: &BTreeMap<Path, Kind>,
+    groups: &Groups<'_>,
+    say: &mut impl FnMut(&[Node], Rule, String),
+) {
     let mut asked: BTreeSet<&[Node]> = BTreeSet::new();
     for (path, kind) in units {
         match kind {
             Kind::Group => reserved_peer(found, path, say),
             Kind::Neighbor | Kind::Range | Kind::Interface => {
                 reserved_peer(found, path, say);
-                let around = units.keys().find(|other| {
-                    units[*other] == Kind::Group
-                        && bgp_of(other) == bgp_of(path)
-                        && key(other) == group(found, path)
-                });
-                let differs =
-                    SAID_ALONE.iter().any(|name| leaf(found, path, name).is_some()) || around.is_none();
-                let at = around.filter(|_| !differs).unwrap_or(path);
+                let levels = levels(found, groups, path);
+                let has_own = SAID_ALONE.iter().any(|name| leaf(found, path, name).is_some());
+                let at = match levels.as_slice() {
+                    [_, group, _] if !has_own => group,
+                    _ => path.as_slice(),
+                };
                 if asked.insert(at) {
-                    let levels: Vec<&[Node]> = bgp_of(path)
-                        .into_iter()
-                        .chain(around.map(Vec::as_slice))
-                        .chain([path.as_slice()])
-                        .collect();
                     policies(found, at, &levels, say);
                 }
             }
@@ -180,7 +198,7 @@ fn sessions(found: &Leaves, units: &BTreeMap<Path, Kind>, say: &mut impl FnMut(&
 /// What makes a member another session than its group says.
 const SAID_ALONE: [&str; 3] = ["peer-as", "import-policy", "export-policy"];
 
-fn reserved_peer(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
+fn reserved_peer(found: &Leaves, path: &Path, say: &mut impl FnMut(&[Node], Rule, String)) {
     let peer = leaf(found, path, "peer-as").and_then(Value::as_u64);
     if let Some(peer) = peer.filter(|peer| is_reserved(*peer)) {
         say(path, Rule::ReservedAsn, format!("peer-as {peer} is reserved (RFC 7300)"));
@@ -188,10 +206,9 @@ fn reserved_peer(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, 
 }
 
 /// `levels` are what the session inherits from, outermost first.
-fn policies(found: &Leaves, at: &Path, levels: &[&[Node]], say: &mut impl FnMut(&Path, Rule, String)) {
-    let number = |level: &&[Node], name| leaf(found, level, name).and_then(Value::as_u64);
-    let own = levels.first().and_then(|bgp| number(bgp, "autonomous-system"));
-    let peer = levels.iter().rev().find_map(|level| number(level, "peer-as"));
+fn policies(found: &Leaves, at: &[Node], levels: &[&[Node]], say: &mut impl FnMut(&[Node], Rule, String)) {
+    let own = levels.first().and_then(|bgp| leaf(found, bgp, "autonomous-system"));
+    let peer = peer_as(found, levels);
     // Without a word about the peers' AS they may be in another one.
     if peer.is_some() && peer == own {
         return;
@@ -238,7 +255,7 @@ fn has_policy(found: &Leaves, level: &[Node], name: &str) -> bool {
 }
 
 /// Policies that groups import by, and that let everything in.
-fn accepts_all(found: &Leaves, path: &Path, say: &mut impl FnMut(&Path, Rule, String)) {
+fn accepts_all(found: &Leaves, path: &Path, say: &mut impl FnMut(&[Node], Rule, String)) {
     let name = key(path).unwrap_or_default();
     let imports = |(leaf, value): (&Path, &Value)| {
         leaf.last().is_some_and(|step| step.name == "import-policy")

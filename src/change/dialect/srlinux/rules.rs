@@ -86,7 +86,7 @@ fn product(found: &Leaves, path: &Path, platform: &Platform) -> Result<(), Refus
     let Some(ceilings) = platform.ceilings else { return Ok(()) };
     let most = u64::from(ceilings.buckets);
     if paths * buckets > most {
-        let chassis = platform.chassis.as_deref().unwrap_or("this chassis");
+        let chassis = platform.chassis_name();
         return Err(rule(
             path,
             format!(

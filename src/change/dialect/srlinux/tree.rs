@@ -130,7 +130,7 @@ pub fn leaves(document: &Value) -> Result<Leaves, Unreadable> {
     };
     let mut reader = Reader::default();
     reader.walk(members, &[])?;
-    reader.leaves()
+    Ok(reader.found.into_iter().collect())
 }
 
 /// The leaves below `value`, which stands at `path`.
@@ -140,7 +140,7 @@ pub fn leaves_at(path: &Path, value: &Value) -> Result<Leaves, Unreadable> {
         Value::Object(members) => reader.walk(members, &[])?,
         other => reader.find(other.clone()),
     }
-    reader.leaves()
+    Ok(reader.found.into_iter().collect())
 }
 
 /// A document that is being read. Members and entries are walked in the order of their steps, so that leaves are found in
@@ -161,14 +161,6 @@ impl<'a> Reader<'a> {
 
     fn find(&mut self, leaf: Value) {
         self.found.push((self.path.clone(), leaf));
-    }
-
-    fn leaves(mut self) -> Result<Leaves, Unreadable> {
-        self.found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        match self.found.windows(2).find(|two| two[0].0 == two[1].0) {
-            Some(two) => Err(wrong(&two[0].0, "stands there twice")),
-            None => Ok(self.found.into_iter().collect()),
-        }
     }
 
     /// `keys` are the members that stand in the path already.
